@@ -1,1 +1,3 @@
 //! popleft
+
+pub mod generator;

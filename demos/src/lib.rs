@@ -1,1 +1,4 @@
-//! The demos.
+//! The demos: one module each, to be read.
+
+pub mod fib;
+pub mod protocol;

@@ -1,0 +1,222 @@
+//! Sockets that block, for the servers whose clients each have a thread to wait in.
+//!
+//! A [`Listener`] hands out [`Client`]s until the server is asked to stop, survives what accepting
+//! can meet, and waits for the last client. So the servers themselves can be as short as in the
+//! talk.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use slab::Slab;
+
+use crate::cli::{self, ServerOptions};
+use crate::stop::{self, EndReading};
+
+/// How long to wait when no further socket can be opened.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much of what a client still sends is read away after the goodbye, and for how long.
+const READ_AWAY: u64 = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Where clients come from.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    /// Readable once the server is to stop.
+    stop: UnixStream,
+    clients: Arc<Clients>,
+}
+
+/// A connection to one client.
+#[derive(Debug)]
+pub struct Client {
+    stream: Arc<TcpStream>,
+    clients: Arc<Clients>,
+    key: usize,
+}
+
+/// The connections that are open, so that stopping can reach them.
+#[derive(Debug, Default)]
+struct Clients {
+    state: Mutex<ClientsState>,
+    one_left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ClientsState {
+    open: Slab<Arc<TcpStream>>,
+    stopping: bool,
+}
+
+/// Listens where the options say, serves with `server` until it is asked to stop, and then waits
+/// for the clients that are still being answered.
+pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow::Result<()> {
+    let socket = options.listen()?;
+    socket.set_nonblocking(true)?;
+    let stop = stop::signals()?;
+    let clients = Arc::<Clients>::default();
+    let stopping = clients.clone();
+    stop::at_signal(move || stopping.stop())?;
+    cli::announce(&socket)?;
+    let listener = Listener {
+        socket,
+        stop,
+        clients: clients.clone(),
+    };
+    server(&listener);
+    drop(listener);
+    clients.wait_for_the_last();
+    Ok(())
+}
+
+/// Runs a handler in a thread of its own. A connection that broke ends it, and is no one's fault;
+/// when the system has no more threads, the client is dropped.
+pub fn start_thread(handler: impl FnOnce() -> io::Result<()> + Send + 'static) {
+    let thread = thread::Builder::new().spawn(|| {
+        let _ = handler();
+    });
+    if let Err(error) = thread {
+        anstream::eprintln!("cannot start a thread for a client: {error}");
+    }
+}
+
+// ===== accepting ================================================================================
+
+impl Listener {
+    /// Waits for the next client; `None` when the server is to stop.
+    pub fn accept(&self) -> Option<Client> {
+        let mut complained = false;
+        while self.wait() {
+            match self.socket.accept() {
+                Ok((stream, _)) => {
+                    if let Some(client) = self.clients.open(stream) {
+                        return Some(client);
+                    }
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    // No descriptor or memory is left: some client has to leave first.
+                    if !std::mem::replace(&mut complained, true) {
+                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                    }
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+        None
+    }
+
+    /// The clients, as they come, until the server is to stop.
+    pub fn incoming(&self) -> impl Iterator<Item = Client> {
+        std::iter::from_fn(|| self.accept())
+    }
+
+    /// Waits for a client or for the signal to stop; `false` at the signal.
+    fn wait(&self) -> bool {
+        let mut both = [
+            PollFd::new(&self.stop, PollFlags::IN),
+            PollFd::new(&self.socket, PollFlags::IN),
+        ];
+        // An error here is an interruption by a signal.
+        let waited = poll(&mut both, None);
+        waited.is_err() || both[0].revents().is_empty()
+    }
+}
+
+/// Whether accepting failed for a reason that has passed already, such as a client that left
+/// before its turn.
+pub fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
+    )
+}
+
+// ===== one client ===============================================================================
+
+impl Client {
+    /// Waits for bytes. 0 is the end of file: the client has said all, or the server is to stop.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.stream).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Sends all of `bytes`; waits as long as the client does not read.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        (&*self.stream).write_all(bytes)
+    }
+
+    /// Says goodbye and closes. What the client still sends is read away for a moment: closing a
+    /// socket with unread bytes resets the connection, and the client could lose the last answer.
+    pub fn hang_up(self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        io::copy(&mut (&*self.stream).take(READ_AWAY), &mut io::sink())?;
+        Ok(())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.close(self.key);
+    }
+}
+
+impl Clients {
+    /// `None` when the server is about to stop, or the connection is gone already.
+    fn open(self: &Arc<Self>, stream: TcpStream) -> Option<Client> {
+        stream.set_nonblocking(false).ok()?;
+        // An answer must not wait until the client has acknowledged the one before.
+        stream.set_nodelay(true).ok()?;
+        let stream = Arc::new(stream);
+        let mut state = self.state();
+        if state.stopping {
+            return None;
+        }
+        Some(Client {
+            key: state.open.insert(stream.clone()),
+            stream,
+            clients: self.clone(),
+        })
+    }
+
+    fn close(&self, key: usize) {
+        let mut state = self.state();
+        state.open.remove(key);
+        self.one_left.notify_all();
+    }
+
+    fn stop(&self) {
+        let mut state = self.state();
+        state.stopping = true;
+        for (_, stream) in &state.open {
+            stream.end_reading();
+        }
+    }
+
+    fn wait_for_the_last(&self) {
+        let mut state = self.state();
+        while !state.open.is_empty() {
+            state = self
+                .one_left
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // Nothing that panics runs while it is locked.
+    fn state(&self) -> MutexGuard<'_, ClientsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

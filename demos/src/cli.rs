@@ -1,0 +1,224 @@
+//! What the servers' command lines have in common, and the first and last things a server does.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use socket2::{Domain, Socket, Type};
+
+use crate::fib;
+use crate::protocol::{Framing, Rules};
+
+/// How many clients the kernel may hold for us before we accept them, if the system allows it.
+const BACKLOG: i32 = 4096;
+
+/// The options that every server has.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:25000")]
+    pub addr: String,
+
+    /// Where a request ends
+    #[arg(long, value_enum, default_value_t)]
+    pub framing: Framing,
+
+    /// The largest n that clients may ask for
+    #[arg(long, value_name = "N", default_value_t = Rules::default().max_n,
+          value_parser = clap::value_parser!(u64).range(1..=fib::LARGEST))]
+    pub max_n: u64,
+}
+
+/// How many requests are computed at once, for the servers that have workers.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct WorkerOptions {
+    /// How many requests are computed at once [default: 4, as in the talk]
+    #[arg(long, value_name = "COUNT", value_parser = parse_workers)]
+    workers: Option<NonZeroUsize>,
+}
+
+/// Where a loop computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compute {
+    /// In the loop itself: meanwhile nobody else is served
+    Inline,
+    /// In a pool of threads, while the loop goes on
+    Threads,
+}
+
+/// The options of a server that is one loop.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ComputeOptions {
+    /// Where Fibonacci numbers are computed
+    #[arg(long, value_enum, default_value_t = Compute::Threads)]
+    compute: Compute,
+
+    #[command(flatten)]
+    workers: WorkerOptions,
+}
+
+impl ServerOptions {
+    /// What the server accepts.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            framing: self.framing,
+            max_n: self.max_n,
+        }
+    }
+
+    /// Binds the address. [`announce`] it when the server is ready.
+    pub fn listen(&self) -> anyhow::Result<TcpListener> {
+        let addr = &self.addr;
+        let hint = "is another server running? --addr 127.0.0.1:0 takes any free port";
+        match listen(addr) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(error).with_context(|| format!("cannot listen on {addr} ({hint})"))
+            }
+            listener => listener.with_context(|| format!("cannot listen on {addr}")),
+        }
+    }
+}
+
+impl WorkerOptions {
+    pub fn count(self) -> usize {
+        self.workers.map_or(4, NonZeroUsize::get)
+    }
+}
+
+impl ComputeOptions {
+    /// How many threads compute, `None` when the loop does it itself.
+    pub fn threads(self) -> anyhow::Result<Option<usize>> {
+        match (self.compute, self.workers.workers) {
+            (Compute::Threads, _) => Ok(Some(self.workers.count())),
+            (Compute::Inline, None) => Ok(None),
+            (Compute::Inline, Some(_)) => {
+                anyhow::bail!("--compute inline has no workers; leave out --workers")
+            }
+        }
+    }
+}
+
+fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse() {
+        Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
+        _ => Err("must be a number from 1 to 256".into()),
+    }
+}
+
+/// Reads the options and runs the program with them. Its errors are printed and become exit
+/// code 1; a mistake on the command line becomes 2.
+pub fn run<Options: Parser>(
+    name: &str,
+    args: impl Iterator<Item = OsString>,
+    program: impl FnOnce(Options) -> anyhow::Result<()>,
+) -> ExitCode {
+    let command_line = std::iter::once(name.into()).chain(args);
+    let options = match Options::try_parse_from(command_line) {
+        Ok(options) => options,
+        Err(help_or_mistake) => {
+            // Nobody is left to be told when printing fails.
+            let _ = help_or_mistake.print();
+            return ExitCode::from(help_or_mistake.exit_code() as u8);
+        }
+    };
+    match program(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The arguments of this process, without its name.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
+}
+
+/// Says on the first line of stdout where the server listens.
+pub fn announce(listener: &TcpListener) -> io::Result<()> {
+    let addr = listener.local_addr()?;
+    let mut stdout = io::stdout().lock();
+    // Whoever started the server may not care, and have closed the pipe.
+    let _ = writeln!(stdout, "listening on {addr}");
+    let _ = stdout.flush();
+    Ok(())
+}
+
+/// Tries every address that `addr` stands for.
+fn listen(addr: &str) -> io::Result<TcpListener> {
+    let mut failure = None;
+    for addr in addr.to_socket_addrs()? {
+        match listen_on(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::other("the name stands for no address")))
+}
+
+fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    // Connections of a server that has just ended must not keep the port from the next one.
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Loop {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(flatten)]
+        compute: ComputeOptions,
+    }
+
+    fn parse(args: &[&str]) -> Result<Loop, clap::Error> {
+        Loop::try_parse_from([&["loop"], args].concat())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_talk() {
+        let options = parse(&[]).unwrap();
+        assert_eq!(options.server.addr, "127.0.0.1:25000");
+        assert_eq!(options.server.rules().framing, Framing::Auto);
+        assert_eq!(options.server.rules().max_n, 45);
+        assert_eq!(options.compute.threads().unwrap(), Some(4));
+    }
+
+    #[test]
+    fn workers_are_counted_only_where_there_are_some() {
+        let threads = |args| parse(args).unwrap().compute.threads();
+        assert_eq!(threads(&["--workers", "7"]).unwrap(), Some(7));
+        assert_eq!(threads(&["--compute", "inline"]).unwrap(), None);
+        assert!(threads(&["--compute", "inline", "--workers", "7"]).is_err());
+        assert!(parse(&["--workers", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_limit_whose_results_do_not_fit_is_refused() {
+        assert!(parse(&["--max-n", "93"]).is_ok());
+        assert!(parse(&["--max-n", "94"]).is_err());
+        assert!(parse(&["--max-n", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_a_way_out() {
+        let mut options = parse(&["--addr", "127.0.0.1:0"]).unwrap().server;
+        let listener = options.listen().unwrap();
+        options.addr = listener.local_addr().unwrap().to_string();
+        let said = format!("{:#}", options.listen().unwrap_err());
+        assert!(said.contains(&options.addr), "{said}");
+        assert!(said.contains("--addr 127.0.0.1:0"), "{said}");
+    }
+}

@@ -1,0 +1,106 @@
+//! The account of which source line stands where in the book.
+
+use crate::config::{self, Config, Group};
+use crate::problem::Problem;
+use crate::repository::Repository;
+use crate::source::selection::{Piece, frame};
+use crate::source::{LineKind, SourceFile};
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which tags own which lines. A place is `chapter.md:line`.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    owners: BTreeMap<(String, usize), Vec<String>>,
+    /// Heads and last lines of containers: they go with any of their members.
+    frames: BTreeSet<(String, usize)>,
+    /// Files that stand whole or as the new side of a difference.
+    shown: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// A tag at `place` owns the code lines of `piece`.
+    pub fn own(&mut self, source: &SourceFile, piece: &Piece, place: &str) {
+        for number in piece.first..=piece.last {
+            if source.kind(number) == LineKind::Code && !source.is_test(number) {
+                let owners = self.owners.entry((source.path.clone(), number)).or_default();
+                owners.push(place.to_string());
+            }
+        }
+        for container in &piece.containers {
+            let (head, last) = frame(source, &source.items[*container]);
+            for number in head.into_iter().chain([last]) {
+                self.frames.insert((source.path.clone(), number));
+            }
+        }
+    }
+
+    pub fn show(&mut self, path: &str) {
+        self.shown.insert(path.to_string());
+    }
+
+    /// Holds the account against what `book/weave.toml` asks for.
+    pub fn settle(&self, repository: &Repository, config: &Config) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        for group in &config.groups {
+            for pattern in &group.files {
+                let files = repository.matching(pattern)?;
+                if files.is_empty() {
+                    let text = format!("{}: no file matches {pattern}", group.name);
+                    problems.push(Problem::new(config::FILE, text));
+                }
+                for path in files {
+                    self.settle_file(repository, group, &path, &mut problems);
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn settle_file(
+        &self,
+        repository: &Repository,
+        group: &Group,
+        path: &str,
+        problems: &mut Vec<Problem>,
+    ) {
+        let text = match repository.read(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let text = format!("{}: {error:#}", group.name);
+                problems.push(Problem::new(config::FILE, text));
+                return;
+            }
+        };
+        if group.shown && !self.shown.contains(path) {
+            let text = "the book shows it neither whole nor as the new side of a difference";
+            problems.push(Problem::new(path, text));
+        }
+        if group.owned.is_some() {
+            match SourceFile::new(path, text) {
+                Ok(source) => self.settle_lines(&source, problems),
+                Err(error) => problems.push(Problem::new(path, format!("{error:#}"))),
+            }
+        }
+    }
+
+    fn settle_lines(&self, source: &SourceFile, problems: &mut Vec<Problem>) {
+        for number in source.code_lines() {
+            let key = (source.path.clone(), number);
+            let place = format!("{}:{number}", source.path);
+            let line = source.line(number).trim();
+            match self.owners.get(&key).map(Vec::as_slice) {
+                None | Some([]) if self.frames.contains(&key) => {}
+                None | Some([]) => {
+                    problems.push(Problem::new(place, format!("not in the book: {line}")));
+                }
+                Some([_]) => {}
+                Some(several) => {
+                    let places = several.join(" and ");
+                    let text = format!("owned twice, by {places}: {line}");
+                    problems.push(Problem::new(place, text));
+                }
+            }
+        }
+    }
+}

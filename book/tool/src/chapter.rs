@@ -129,7 +129,10 @@ impl<'a> Weaver<'a> {
         if let Some(source) = self.sources.get(path) {
             return Ok(Rc::clone(source));
         }
-        let text = self.repository.read(path).map_err(|error| format!("{error:#}"))?;
+        let text = self
+            .repository
+            .read(path)
+            .map_err(|error| format!("{error:#}"))?;
         let source = SourceFile::new(path, text).map_err(|error| format!("{error:#}"))?;
         let source = Rc::new(source);
         self.sources.insert(path.to_string(), Rc::clone(&source));
@@ -185,7 +188,9 @@ impl Arguments {
         let Some(value) = self.option(key) else {
             return Ok(None);
         };
-        let number = value.parse().map_err(|_| format!("{key}={value} is no number"))?;
+        let number = value
+            .parse()
+            .map_err(|_| format!("{key}={value} is no number"))?;
         Ok(Some(number))
     }
 
@@ -197,7 +202,8 @@ impl Arguments {
         let Some(last) = plain.last().copied() else {
             return false;
         };
-        let names_an_item = plain.len() == 2 && matches!(&self.words[plain[0]], Word::Plain(kind) if kind != "uses");
+        let names_an_item = plain.len() == 2
+            && matches!(&self.words[plain[0]], Word::Plain(kind) if kind != "uses");
         let is_again = matches!(&self.words[last], Word::Plain(word) if word == "again");
         if is_again && !names_an_item {
             self.words.remove(last);

@@ -5,16 +5,17 @@
 //! [`outputs`] runs the commands whose output the book shows. [`pages`] hands the chapters to mdBook and [`links`]
 //! looks at what came out. [`examples`] runs the Rust that chapters hold themselves. [`commands`] is what people type.
 
-//pub mod chapter;
-//pub mod commands;
-//pub mod config;
-//pub mod examples;
-//pub mod html;
-//pub mod links;
-//pub mod outputs;
-//pub mod ownership;
-//pub mod pages;
+pub mod chapter;
+pub mod commands;
+pub mod config;
+pub mod examples;
+pub mod html;
+pub mod links;
+pub mod outputs;
+pub mod ownership;
+pub mod pages;
 pub mod problem;
 pub mod repository;
 pub mod source;
 pub mod tag;
+pub mod warnings;

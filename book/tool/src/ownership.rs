@@ -23,7 +23,10 @@ impl Ledger {
     pub fn own(&mut self, source: &SourceFile, piece: &Piece, place: &str) {
         for number in piece.first..=piece.last {
             if source.kind(number) == LineKind::Code && !source.is_test(number) {
-                let owners = self.owners.entry((source.path.clone(), number)).or_default();
+                let owners = self
+                    .owners
+                    .entry((source.path.clone(), number))
+                    .or_default();
                 owners.push(place.to_string());
             }
         }

@@ -155,13 +155,16 @@ mod tests {
         use LineKind::{Blank, Code, Comment, Doc};
         assert_eq!(
             kinds,
-            [Doc, Blank, Comment, Code, Comment, Comment, Code, Code, Code]
+            [
+                Doc, Blank, Comment, Code, Comment, Comment, Code, Code, Code
+            ]
         );
     }
 
     #[test]
     fn a_comment_above_an_item_belongs_to_it_and_tests_are_marked() {
-        let text = "use a::b;\n\n// why\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\n";
+        let text =
+            "use a::b;\n\n// why\nfn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\n";
         let source = SourceFile::new("x.rs", text.to_string()).unwrap();
         let f = source.items.iter().find(|item| item.name == "f").unwrap();
         assert_eq!((f.first, f.last), (3, 4));

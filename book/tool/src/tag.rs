@@ -105,7 +105,9 @@ impl Scanner<'_> {
             return self.text.len() + 1;
         };
         let after = inside + length + "}}".len();
-        let alone_after = self.text[after..line_end(self.text, after)].trim().is_empty();
+        let alone_after = self.text[after..line_end(self.text, after)]
+            .trim()
+            .is_empty();
         self.push_text(at);
         self.plain_from = after;
         match words(&self.text[inside..inside + length]) {
@@ -291,7 +293,8 @@ mod tests {
 
     #[test]
     fn tags_in_code_are_text() {
-        let text = "`{{#a}}` ``x ` {{#b}}``\n```text\n{{#c}}\n```\n{{#d}}\n~~~~\n```\n{{#e}}\n~~~~\n";
+        let text =
+            "`{{#a}}` ``x ` {{#b}}``\n```text\n{{#c}}\n```\n{{#d}}\n~~~~\n```\n{{#e}}\n~~~~\n";
         let names: Vec<String> = tags(text).into_iter().map(|tag| tag.name).collect();
         assert_eq!(names, ["d"]);
     }
@@ -311,7 +314,9 @@ mod tests {
 
     #[test]
     fn words_are_plain_quoted_options_and_semicolons() {
-        let tag = &tags("{{#weave a.rs\n  fn <A as B>::c; from \"}} \\\"x\\\"\" mark=\"m n\" docs=yes}}")[0];
+        let tag =
+            &tags("{{#weave a.rs\n  fn <A as B>::c; from \"}} \\\"x\\\"\" mark=\"m n\" docs=yes}}")
+                [0];
         assert_eq!(
             tag.words,
             [

@@ -92,9 +92,9 @@ impl Container {
             Kind::Beside { has_text: true, .. } => {
                 Err("`{{#beside}}` holds two block tags and no text".to_string())
             }
-            Kind::Beside { members, .. } if *members != 2 => {
-                Err(format!("`{{{{#beside}}}}` holds two block tags, not {members}"))
-            }
+            Kind::Beside { members, .. } if *members != 2 => Err(format!(
+                "`{{{{#beside}}}}` holds two block tags, not {members}"
+            )),
             Kind::Box { kind, .. } if kind == "answer" => Ok("</details>".to_string()),
             _ => Ok("</div>".to_string()),
         }

@@ -50,7 +50,10 @@ impl Weaver<'_> {
 
         let operations =
             similar::capture_diff_slices(Algorithm::Patience, &old.texts(), &new.texts());
-        if operations.iter().all(|operation| operation.tag() == DiffTag::Equal) {
+        if operations
+            .iter()
+            .all(|operation| operation.tag() == DiffTag::Equal)
+        {
             return Err(format!("{old_path} and {new_path} do not differ"));
         }
         let (added, removed) = counts(&operations);
@@ -59,10 +62,14 @@ impl Weaver<'_> {
             None => vec![operations],
         };
         let lines = lines(&old, &new, &groups);
-        let link = |path: &str| html::link(&format!("{}{path}", context.to_root), &html::escape(path));
+        let link =
+            |path: &str| html::link(&format!("{}{path}", context.to_root), &html::escape(path));
         let mut caption = String::new();
         if let Some(title) = title {
-            caption.push_str(&format!("<span class=\"title\">{}</span> ", html::escape(&title)));
+            caption.push_str(&format!(
+                "<span class=\"title\">{}</span> ",
+                html::escape(&title)
+            ));
         }
         caption.push_str(&format!(
             "{} against {} <span class=\"counts\">+{added} -{removed}</span>",
@@ -88,9 +95,14 @@ impl Weaver<'_> {
 }
 
 fn counts(operations: &[DiffOp]) -> (usize, usize) {
-    let changed = operations.iter().filter(|operation| operation.tag() != DiffTag::Equal);
+    let changed = operations
+        .iter()
+        .filter(|operation| operation.tag() != DiffTag::Equal);
     changed.fold((0, 0), |(added, removed), operation| {
-        (added + operation.new_range().len(), removed + operation.old_range().len())
+        (
+            added + operation.new_range().len(),
+            removed + operation.old_range().len(),
+        )
     })
 }
 

@@ -16,9 +16,13 @@ impl Weaver<'_> {
         arguments.finish()?;
         self.used_outputs.insert(name.clone());
         let run = self.outputs.run(&name)?;
-        let text = self.outputs.recorded(self.repository, &name, file.as_deref())?;
+        let text = self
+            .outputs
+            .recorded(self.repository, &name, file.as_deref())?;
         let lines: Vec<&str> = text.lines().collect();
-        let rows = cut.rows(&lines).map_err(|text| format!("output {name}: {text}"))?;
+        let rows = cut
+            .rows(&lines)
+            .map_err(|text| format!("output {name}: {text}"))?;
         let mut caption = title.map(|title| html::escape(&title)).unwrap_or_default();
         if run.kind == Kind::Measured {
             let separator = if caption.is_empty() { "" } else { ": " };
@@ -97,7 +101,11 @@ impl Cut {
             last = if self.to.is_none() { first + 1 } else { last };
         }
         if let Some(to) = &self.to {
-            let start = if self.from.is_some() { first + 1 } else { first };
+            let start = if self.from.is_some() {
+                first + 1
+            } else {
+                first
+            };
             let holds = |line: &&str| line.contains(to.as_str());
             let found = lines[start..].iter().position(holds);
             let found = found.ok_or_else(|| format!("no line after that holds \"{to}\""))?;

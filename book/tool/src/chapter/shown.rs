@@ -49,7 +49,10 @@ impl Visible {
                 shown.push(number);
             }
         }
-        while shown.last().is_some_and(|last| source.kind(*last) == LineKind::Blank) {
+        while shown
+            .last()
+            .is_some_and(|last| source.kind(*last) == LineKind::Blank)
+        {
             shown.pop();
         }
         shown

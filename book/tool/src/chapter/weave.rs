@@ -31,23 +31,23 @@ impl Weaver<'_> {
             return docs(context, &source, &selectors);
         }
 
-        let mut rows = Vec::new();
-        let mut previous: Option<Piece> = None;
+        let mut listing = Listing::new(&source);
         for selector in &selectors {
-            let visible = if selector.what == What::Whole { visible } else { visible.with_tests() };
+            let visible = if selector.what == What::Whole {
+                visible
+            } else {
+                visible.with_tests()
+            };
             for piece in selection::select(&source, selector)? {
                 if !again {
                     let place = format!("{}:{}", context.chapter, tag.line);
                     self.ledger.own(&source, &piece, &place);
                 }
                 let lines = visible.lines(&source, &piece);
-                push_piece(&source, &piece, selector, previous.as_ref(), &lines, &mut rows);
-                previous = Some(piece);
+                listing.push(piece, selector, &lines);
             }
         }
-        if let Some(piece) = &previous {
-            push_tail(&source, piece, selectors.last(), &mut rows);
-        }
+        let rows = listing.finish();
         if selectors == [Selector::default()] {
             self.ledger.show(&path);
         }
@@ -104,49 +104,65 @@ fn docs(context: &Context, source: &SourceFile, selectors: &[Selector]) -> Expan
     Ok(out)
 }
 
-/// Adds the lines of a piece, what stands between it and the piece before, and the container's head.
-fn push_piece(
-    source: &SourceFile,
-    piece: &Piece,
-    selector: &Selector,
-    previous: Option<&Piece>,
-    lines: &[usize],
-    rows: &mut Vec<Row>,
-) {
-    let container = framed(source, piece, Some(selector));
-    let same_container = previous.is_some_and(|before| before.containers == piece.containers);
-    if let Some(before) = previous {
-        if !same_container {
-            push_tail(source, before, Some(selector), rows);
+/// The rows of a block, as its pieces are added one by one.
+struct Listing<'a> {
+    source: &'a SourceFile,
+    rows: Vec<Row>,
+    previous: Option<Piece>,
+    /// The container whose head is shown and whose last line is not yet.
+    open: Option<usize>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(source: &'a SourceFile) -> Listing<'a> {
+        Listing {
+            source,
+            rows: Vec::new(),
+            previous: None,
+            open: None,
         }
-        push_between(source, before, piece, rows);
     }
-    if let Some(container) = container
-        && !same_container
-    {
-        let (head, _) = selection::frame(source, &source.items[container]);
-        rows.extend(head.into_iter().map(Row::Frame));
+
+    fn push(&mut self, piece: Piece, selector: &Selector, lines: &[usize]) {
+        let container = framed(self.source, &piece, selector);
+        let is_same = self.open == container;
+        if !is_same {
+            self.close();
+        }
+        if let Some(before) = &self.previous {
+            push_between(self.source, before, &piece, &mut self.rows);
+        }
+        if let Some(container) = container.filter(|_| !is_same) {
+            let (head, _) = selection::frame(self.source, &self.source.items[container]);
+            self.rows.extend(head.into_iter().map(Row::Frame));
+        }
+        self.open = container;
+        self.rows
+            .extend(lines.iter().map(|number| Row::Line(*number)));
+        self.previous = Some(piece);
     }
-    rows.extend(lines.iter().map(|number| Row::Line(*number)));
+
+    /// Ends the container that is open. A class needs nothing: it ends with its last member.
+    fn close(&mut self) {
+        if let Some(container) = self.open.take() {
+            let item = &self.source.items[container];
+            if item.kind != "class" {
+                self.rows.push(Row::Frame(item.last));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Row> {
+        self.close();
+        self.rows
+    }
 }
 
 /// The container whose head and tail are shown: an impl, a trait or a class around a whole member.
-fn framed(source: &SourceFile, piece: &Piece, selector: Option<&Selector>) -> Option<usize> {
-    let is_whole = selector.is_some_and(|selector| selector.from.is_none());
+fn framed(source: &SourceFile, piece: &Piece, selector: &Selector) -> Option<usize> {
     let innermost = *piece.containers.last()?;
     let is_framed = matches!(source.items[innermost].kind, "impl" | "trait" | "class");
-    (is_whole && is_framed).then_some(innermost)
-}
-
-fn push_tail(source: &SourceFile, piece: &Piece, selector: Option<&Selector>, rows: &mut Vec<Row>) {
-    let Some(container) = framed(source, piece, selector) else {
-        return;
-    };
-    let item = &source.items[container];
-    // A class ends with its last member.
-    if item.kind != "class" {
-        rows.push(Row::Frame(item.last));
-    }
+    (selector.from.is_none() && is_framed).then_some(innermost)
 }
 
 /// A blank line where the file has nothing else between two pieces, a gap where it has.
@@ -156,7 +172,8 @@ fn push_between(source: &SourceFile, before: &Piece, piece: &Piece, rows: &mut V
         return;
     }
     let mut between = before.last + 1..piece.first;
-    let is_left_out = |n: usize| source.kind(n) == LineKind::Code && !is_frame_of(source, piece, before, n);
+    let is_left_out =
+        |n: usize| source.kind(n) == LineKind::Code && !is_frame_of(source, piece, before, n);
     if between.clone().any(is_left_out) {
         rows.push(Row::Gap);
     } else if between.any(|n| source.kind(n) == LineKind::Blank) {
@@ -191,7 +208,10 @@ fn lines(source: &SourceFile, rows: &[Row], marks: &[String]) -> String {
             Row::Line(number) => {
                 let is_marked = marks.iter().any(|mark| source.line(*number).contains(mark));
                 let classes = if is_marked { "line marked" } else { "line" };
-                out.push_str(&html::line(classes, &html::source_line(source, *number, indent)));
+                out.push_str(&html::line(
+                    classes,
+                    &html::source_line(source, *number, indent),
+                ));
             }
             Row::Frame(number) => {
                 let inside = html::source_line(source, *number, indent);
@@ -234,13 +254,22 @@ fn caption(context: &Context, source: &SourceFile, rows: &[Row], title: Option<&
     }
     let ranges: Vec<String> = ranges
         .iter()
-        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .map(|(first, last)| {
+            if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            }
+        })
         .collect();
     let path = &source.path;
     let place = html::escape(&format!("{path}:{}", ranges.join(", ")));
     let link = html::link(&format!("{}{path}", context.to_root), &place);
     match title {
-        Some(title) => format!("<span class=\"title\">{}</span> {link}", html::escape(title)),
+        Some(title) => format!(
+            "<span class=\"title\">{}</span> {link}",
+            html::escape(title)
+        ),
         None => link,
     }
 }

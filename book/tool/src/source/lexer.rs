@@ -44,15 +44,15 @@ impl Language {
 const RUST_KEYWORDS: &[&str] = &[
     "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern",
     "false", "fn", "for", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub",
-    "ref", "return", "self", "Self", "static", "struct", "super", "trait", "true", "type", "unsafe",
-    "use", "where", "while",
+    "ref", "return", "self", "Self", "static", "struct", "super", "trait", "true", "type",
+    "unsafe", "use", "where", "while",
 ];
 
 const PYTHON_KEYWORDS: &[&str] = &[
     "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
-    "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in",
-    "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with",
-    "yield",
+    "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import",
+    "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while",
+    "with", "yield",
 ];
 
 /// The tokens of `text`, one after the other without gaps.
@@ -105,14 +105,22 @@ impl<'a> Lexer<'a> {
     fn step_rust(&mut self) {
         let rest = self.rest();
         if rest.starts_with("//") {
-            let is_doc = rest.starts_with("//!")
-                || (rest.starts_with("///") && !rest.starts_with("////"));
-            let kind = if is_doc { TokenKind::Doc } else { TokenKind::Comment };
+            let is_doc =
+                rest.starts_with("//!") || (rest.starts_with("///") && !rest.starts_with("////"));
+            let kind = if is_doc {
+                TokenKind::Doc
+            } else {
+                TokenKind::Comment
+            };
             self.push(kind, to_line_end(rest));
         } else if rest.starts_with("/*") {
-            let is_doc = rest.starts_with("/*!")
-                || (rest.starts_with("/**") && !rest.starts_with("/**/"));
-            let kind = if is_doc { TokenKind::Doc } else { TokenKind::Comment };
+            let is_doc =
+                rest.starts_with("/*!") || (rest.starts_with("/**") && !rest.starts_with("/**/"));
+            let kind = if is_doc {
+                TokenKind::Doc
+            } else {
+                TokenKind::Comment
+            };
             self.push(kind, block_comment(rest));
         } else if rest.starts_with("#[") || rest.starts_with("#![") {
             self.push(TokenKind::Attribute, attribute(rest));
@@ -258,12 +266,10 @@ fn attribute(text: &str) -> usize {
 
 /// A string with its prefix: `"`, `b"`, `c"`, `r#"`, `br"`.
 fn rust_string(text: &str) -> Option<usize> {
-    let prefix = ["br", "cr", "b", "c", "r", ""]
-        .into_iter()
-        .find(|prefix| {
-            let after = text.strip_prefix(prefix).unwrap_or("");
-            after.starts_with('"') || (prefix.ends_with('r') && is_raw_start(after))
-        })?;
+    let prefix = ["br", "cr", "b", "c", "r", ""].into_iter().find(|prefix| {
+        let after = text.strip_prefix(prefix).unwrap_or("");
+        after.starts_with('"') || (prefix.ends_with('r') && is_raw_start(after))
+    })?;
     let after = &text[prefix.len()..];
     if !prefix.ends_with('r') {
         return Some(prefix.len() + escaped_string(after, '"'));
@@ -344,12 +350,23 @@ mod tests {
 
     #[test]
     fn rust_strings_comments_and_lifetimes_are_told_apart() {
-        let text = "let x: &'a str = r#\"// \" no\"#; // yes 'b\nlet c = '\\''; let d = '\"'; /// doc\n";
+        let text =
+            "let x: &'a str = r#\"// \" no\"#; // yes 'b\nlet c = '\\''; let d = '\"'; /// doc\n";
         let found = kinds(Language::Rust, text);
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(
             texts,
-            ["let", "'a", "r#\"// \" no\"#", "// yes 'b", "let", "'\\''", "let", "'\"'", "/// doc"]
+            [
+                "let",
+                "'a",
+                "r#\"// \" no\"#",
+                "// yes 'b",
+                "let",
+                "'\\''",
+                "let",
+                "'\"'",
+                "/// doc"
+            ]
         );
         assert_eq!(found[1].0, TokenKind::Lifetime);
         assert_eq!(found[8].0, TokenKind::Doc);
@@ -365,7 +382,10 @@ mod tests {
 
     #[test]
     fn python_triple_quotes_and_comments() {
-        let found = kinds(Language::Python, "def f():\n    '''# no\n'''\n    x = f'{a}' # yes\n");
+        let found = kinds(
+            Language::Python,
+            "def f():\n    '''# no\n'''\n    x = f'{a}' # yes\n",
+        );
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["def", "f", "'''# no\n'''", "f'{a}'", "# yes"]);
     }

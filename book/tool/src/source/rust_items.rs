@@ -43,8 +43,8 @@ impl Finder {
 
     fn item(&mut self, item: &syn::Item, place: &Place) {
         use syn::Item::{
-            Const, Enum, ExternCrate, Fn, Impl, Macro, Mod, Static, Struct, Trait, TraitAlias, Type,
-            Union, Use,
+            Const, Enum, ExternCrate, Fn, Impl, Macro, Mod, Static, Struct, Trait, TraitAlias,
+            Type, Union, Use,
         };
         match item {
             Const(it) => self.push("const", &it.ident.to_string(), &it.attrs, it, place),
@@ -155,7 +155,10 @@ impl Finder {
 
     fn implementation(&mut self, it: &ItemImpl, place: &Place) {
         let self_type = compact(&source_text(&*it.self_ty));
-        let of_trait = it.trait_.as_ref().map(|implemented| compact(&source_text(&implemented.0)));
+        let of_trait = it
+            .trait_
+            .as_ref()
+            .map(|implemented| compact(&source_text(&implemented.0)));
         let name = match &of_trait {
             Some(of_trait) => format!("{of_trait} for {self_type}"),
             None => self_type.clone(),

@@ -61,7 +61,11 @@ fn selector(words: &[Word]) -> Result<Selector, String> {
             _ => None,
         };
         if (word == "from" || word == "to") && next_quoted.is_some() {
-            let slot = if word == "from" { &mut selector.from } else { &mut selector.to };
+            let slot = if word == "from" {
+                &mut selector.from
+            } else {
+                &mut selector.to
+            };
             if slot.replace(next_quoted.unwrap_or_default()).is_some() {
                 return Err(format!("`{word}` stands twice"));
             }
@@ -94,7 +98,11 @@ fn what(kind: Option<String>, path: &str, ordinal: Option<usize>) -> Result<What
             return Err(format!("`{kind}` needs a name"));
         }
         let path = path.to_string();
-        return Ok(What::Item { kind, path, ordinal });
+        return Ok(What::Item {
+            kind,
+            path,
+            ordinal,
+        });
     }
     match (kind.as_str(), path.is_empty()) {
         ("uses", true) => Ok(What::Uses),
@@ -125,7 +133,11 @@ pub fn select(source: &SourceFile, selector: &Selector) -> Result<Vec<Piece>, St
         }],
         What::Uses => uses(source)?,
         What::Docs => vec![docs(source)?],
-        What::Item { kind, path, ordinal } => vec![item(source, kind, path, *ordinal)?],
+        What::Item {
+            kind,
+            path,
+            ordinal,
+        } => vec![item(source, kind, path, *ordinal)?],
     };
     let Some(from) = &selector.from else {
         return Ok(pieces);
@@ -137,7 +149,10 @@ pub fn select(source: &SourceFile, selector: &Selector) -> Result<Vec<Piece>, St
 }
 
 fn uses(source: &SourceFile) -> Result<Vec<Piece>, String> {
-    let used = source.items.iter().filter(|item| item.is_use && !item.is_test);
+    let used = source
+        .items
+        .iter()
+        .filter(|item| item.is_use && !item.is_test);
     let pieces: Vec<Piece> = used
         .map(|item| Piece {
             first: item.first,
@@ -188,7 +203,10 @@ fn item(
         (several, None) => return Err(ambiguous(source, kind, path, several)),
         (several, Some(n)) => several.get(n - 1).ok_or_else(|| {
             let count = several.len();
-            format!("{}: only {count} match `{kind} {path}`, no #{n}", source.path)
+            format!(
+                "{}: only {count} match `{kind} {path}`, no #{n}",
+                source.path
+            )
         })?,
     };
     Ok(Piece {
@@ -235,7 +253,9 @@ fn matches(item: &Item, kind: &str, path: &str) -> bool {
 
 /// `<A as B>::c` -> (B, [A], c); `a::B::c` -> (none, [a, B], c); Python's `A.c` as `A::c`.
 fn split_path(path: &str) -> (Option<String>, Vec<String>, String) {
-    if let Some((qualified, name)) = path.strip_prefix('<').and_then(|rest| rest.rsplit_once(">::"))
+    if let Some((qualified, name)) = path
+        .strip_prefix('<')
+        .and_then(|rest| rest.rsplit_once(">::"))
         && let Some((owner, of_trait)) = qualified.split_once(" as ")
     {
         let owners = vec![owner.trim().to_string()];
@@ -267,7 +287,10 @@ fn same_type(have: &str, want: &str) -> bool {
 
 fn last_name(name: &str) -> &str {
     let without_generics = name.split('<').next().unwrap_or(name);
-    let without_path = without_generics.rsplit("::").next().unwrap_or(without_generics);
+    let without_path = without_generics
+        .rsplit("::")
+        .next()
+        .unwrap_or(without_generics);
     without_path.trim_start_matches('&')
 }
 
@@ -324,9 +347,9 @@ fn narrow(
     };
     let last = match to {
         None => first,
-        Some(to) => *holding(to, first + 1).first().ok_or_else(|| {
-            format!("{}: no line after line {first} holds \"{to}\"", source.path)
-        })?,
+        Some(to) => *holding(to, first + 1)
+            .first()
+            .ok_or_else(|| format!("{}: no line after line {first} holds \"{to}\"", source.path))?,
     };
     Ok(Piece {
         first,
@@ -389,7 +412,10 @@ thread_local! {
         for selector in selectors(&tag.words)? {
             found.extend(select(&source, &selector)?);
         }
-        Ok(found.iter().map(|piece| (piece.first, piece.last)).collect())
+        Ok(found
+            .iter()
+            .map(|piece| (piece.first, piece.last))
+            .collect())
     }
 
     #[test]
@@ -423,7 +449,11 @@ thread_local! {
         assert!(ambiguous.contains("line 19"), "{ambiguous}");
         assert!(ambiguous.contains("line 23"), "{ambiguous}");
         assert!(lines("from \"impl\"").unwrap_err().contains("ambiguous"));
-        assert!(lines("from \"nowhere\"").unwrap_err().contains("no line holds"));
+        assert!(
+            lines("from \"nowhere\"")
+                .unwrap_err()
+                .contains("no line holds")
+        );
         assert!(lines("from \"use std\" to \"nowhere\"").is_err());
         assert!(lines("function x").unwrap_err().contains("names no piece"));
         assert!(lines("fn").unwrap_err().contains("needs a name"));

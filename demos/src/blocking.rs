@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use slab::Slab;
 
 use crate::cli::{self, ServerOptions};
-use crate::stop::{self, EndReading};
+use crate::stop;
 
 /// How long to wait when no further socket can be opened.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -201,7 +201,8 @@ impl Clients {
         let mut state = self.state();
         state.stopping = true;
         for (_, stream) in &state.open {
-            stream.end_reading();
+            // An error means that the connection is gone: nobody reads from it either way.
+            let _ = stream.shutdown(Shutdown::Read);
         }
     }
 

@@ -6,7 +6,6 @@
 //! handler ends as it always does, and the server has ended when the last handler has.
 
 use std::io::{self, Read};
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::thread;
@@ -15,8 +14,9 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// How long the requests in flight have.
-pub const GRACE: Duration = Duration::from_secs(1);
+/// How long the requests in flight have. Ending the process takes a moment too, and both together
+/// are to be less than a second.
+pub const GRACE: Duration = Duration::from_millis(900);
 
 /// A socket that becomes readable, and stays so, at Ctrl-C or SIGTERM.
 ///
@@ -28,8 +28,8 @@ pub fn signals() -> io::Result<UnixStream> {
     Ok(asked)
 }
 
-/// Starts a thread that calls `begin_to_stop` at a signal, and ends the process a second later if
-/// it still runs then: a computation cannot be interrupted, and a client may never read.
+/// Starts a thread that calls `begin_to_stop` at a signal, and ends the process after [`GRACE`]
+/// if it still runs then: a computation cannot be interrupted, and a client may never read.
 pub fn at_signal(begin_to_stop: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut asked = signals()?;
     let wait_for_it = move || {
@@ -43,17 +43,4 @@ pub fn at_signal(begin_to_stop: impl FnOnce() + Send + 'static) -> io::Result<()
         .name("stop".into())
         .spawn(wait_for_it)?;
     Ok(())
-}
-
-/// A socket of any kind whose reading can be ended.
-pub trait EndReading {
-    /// Reads return what has arrived already, and then the end of file.
-    fn end_reading(&self);
-}
-
-// An error means that the connection is gone: nobody will read from it either way.
-impl EndReading for std::net::TcpStream {
-    fn end_reading(&self) {
-        let _ = self.shutdown(Shutdown::Read);
-    }
 }

@@ -1,0 +1,510 @@
+//! The server at the heart of the talk: many clients, one thread, and nothing but generators.
+//!
+//! Wherever the sequential server would block, this one *yields*, and says what it waits for: to
+//! receive from a socket, to send to one, or for a future, a result that another thread is working
+//! on. The [`Scheduler`] notes the waiting task in one of three tables and runs another one. When
+//! nobody is ready, it asks the kernel which of all those sockets are.
+//!
+//! **The second client** is served at once. With `--compute inline`, `fib` runs in the loop:
+//! while it computes nobody else is served, since nothing yields there. With `--compute threads`,
+//! as at the end of the talk, a pool computes and short requests keep most of their rate.
+//!
+//! All of it is in this file: the server first, then the scheduler, the sockets and the pool.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use polling::{Event, Events, Poller};
+use popleft::generator::{Generator, Resumed, Yielder};
+use socket2::Socket;
+
+use crate::blocking::is_passing;
+use crate::cli::{self, ComputeOptions, ServerOptions};
+use crate::fib::fib;
+use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
+use crate::stop;
+
+// ===== the server ===============================================================================
+
+/// A task: a generator that yields what it waits for.
+pub type Task = Generator<Wait, (), io::Result<()>>;
+
+/// What a task waits for.
+#[derive(Debug)]
+pub enum Wait {
+    Recv(Rc<AsyncSocket>),
+    Send(Rc<AsyncSocket>),
+    Future(FutureId),
+}
+
+fn fib_server(scheduler: Rc<Scheduler>, listener: Rc<AsyncSocket>, rules: Rules) -> Task {
+    Generator::new(move |y| async move {
+        loop {
+            let client = scheduler.accept(&y, &listener).await?; // yields
+            scheduler.spawn(fib_handler(scheduler.clone(), client, rules));
+        }
+    })
+}
+
+fn fib_handler(scheduler: Rc<Scheduler>, client: Rc<AsyncSocket>, rules: Rules) -> Task {
+    Generator::new(move |y| async move {
+        let mut conversation = Conversation::new(rules);
+        let mut buffer = [0; READ_SIZE];
+        while conversation.is_open() {
+            let length = client.recv(&y, &mut buffer).await?; // yields
+            for request in conversation.received(&buffer[..length]) {
+                let result = match request {
+                    Ok(n) => Ok(scheduler.fib(&y, n).await), // yields, when a thread computes
+                    Err(refusal) => Err(refusal),
+                };
+                client.send_all(&y, answer(result).as_bytes()).await?; // yields
+            }
+        }
+        client.hang_up(&y).await
+    })
+}
+
+// ===== the scheduler ============================================================================
+
+/// The tasks that are ready, and those that wait.
+pub struct Scheduler {
+    tasks: RefCell<VecDeque<Task>>,
+    /// Who waits to receive, and who to send, by file descriptor.
+    recv_wait: RefCell<HashMap<usize, Task>>,
+    send_wait: RefCell<HashMap<usize, Task>>,
+    future_wait: RefCell<HashMap<FutureId, Task>>,
+    poller: Rc<Poller>,
+    pool: Pool,
+    compute_in_pool: bool,
+    /// The connections that may still be open, for when the server is to stop.
+    clients: RefCell<Vec<Weak<AsyncSocket>>>,
+    stopping: Cell<bool>,
+}
+
+impl Scheduler {
+    /// Adds a task on the right end of the deque.
+    pub fn spawn(&self, task: Task) {
+        self.tasks.borrow_mut().push_back(task);
+    }
+
+    /// Runs tasks until the server has stopped.
+    pub fn run(&self) -> io::Result<()> {
+        let mut events = Events::new();
+        while !self.has_stopped() {
+            let ready = self.tasks.borrow_mut().pop_front();
+            match ready {
+                Some(task) => self.run_to_the_yield(task)?,
+                None => self.wait_for_io(&mut events)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_to_the_yield(&self, mut task: Task) -> io::Result<()> {
+        match task.resume(()) {
+            Resumed::Yielded(Wait::Recv(socket)) => {
+                let key = socket.key();
+                self.poller.modify(&socket.socket, Event::readable(key))?;
+                self.recv_wait.borrow_mut().insert(key, task);
+            }
+            Resumed::Yielded(Wait::Send(socket)) => {
+                let key = socket.key();
+                self.poller.modify(&socket.socket, Event::writable(key))?;
+                self.send_wait.borrow_mut().insert(key, task);
+            }
+            Resumed::Yielded(Wait::Future(id)) => {
+                self.future_wait.borrow_mut().insert(id, task);
+            }
+            // The task is done. An error was its connection's, which is closed with it.
+            Resumed::Complete(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Sleeps until the kernel has something for a waiting task: the talk's `select`.
+    fn wait_for_io(&self, events: &mut Events) -> io::Result<()> {
+        events.clear();
+        self.poller.wait(events, None)?;
+        let mut tasks = self.tasks.borrow_mut();
+        for event in events.iter() {
+            if event.readable {
+                tasks.extend(self.recv_wait.borrow_mut().remove(&event.key));
+            }
+            if event.writable {
+                tasks.extend(self.send_wait.borrow_mut().remove(&event.key));
+            }
+        }
+        Ok(())
+    }
+}
+
+// ===== sockets ==================================================================================
+
+/// A socket that yields where others block.
+#[derive(Debug)]
+pub struct AsyncSocket {
+    socket: Socket,
+    poller: Rc<Poller>,
+}
+
+impl AsyncSocket {
+    #[allow(unsafe_code)]
+    fn new(socket: Socket, poller: &Rc<Poller>) -> io::Result<Rc<AsyncSocket>> {
+        socket.set_nonblocking(true)?;
+        let async_socket = AsyncSocket {
+            socket,
+            poller: poller.clone(),
+        };
+        let nothing_yet = Event::none(async_socket.key());
+        // SAFETY: the poller must not outlive its interest in a closed socket. `drop` deletes the
+        // socket from the poller before it is closed, and nobody else can close it.
+        unsafe { poller.add(&async_socket.socket, nothing_yet)? };
+        Ok(Rc::new(async_socket))
+    }
+
+    fn key(&self) -> usize {
+        self.socket.as_raw_fd() as usize
+    }
+
+    async fn recv(self: &Rc<Self>, y: &Yielder<Wait>, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            y.yield_(Wait::Recv(self.clone())).await;
+            match (&self.socket).read(buffer) {
+                Err(error) if is_not_ready(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn send_all(self: &Rc<Self>, y: &Yielder<Wait>, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            y.yield_(Wait::Send(self.clone())).await;
+            match (&self.socket).write(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if is_not_ready(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye, and reads away what the client still sends: closing a socket with unread
+    /// bytes resets the connection, and the client could lose the last answer.
+    async fn hang_up(self: &Rc<Self>, y: &Yielder<Wait>) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)?;
+        let mut buffer = [0; READ_SIZE];
+        for _ in 0..READS_AFTER_GOODBYE {
+            if self.recv(y, &mut buffer).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AsyncSocket {
+    fn drop(&mut self) {
+        // It was added when it was made, so this does not fail; nor could anything be done.
+        let _ = self.poller.delete(&self.socket);
+    }
+}
+
+/// Whether the kernel woke us for nothing.
+fn is_not_ready(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+impl Scheduler {
+    async fn accept(
+        &self,
+        y: &Yielder<Wait>,
+        listener: &Rc<AsyncSocket>,
+    ) -> io::Result<Rc<AsyncSocket>> {
+        let mut complained = false;
+        loop {
+            y.yield_(Wait::Recv(listener.clone())).await;
+            match self.try_accept(listener) {
+                Ok(client) => return Ok(client),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    // No descriptor or memory is left: some client has to leave first.
+                    if !std::mem::replace(&mut complained, true) {
+                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                    }
+                    self.run_in_pool(y, || thread::sleep(PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    fn try_accept(&self, listener: &AsyncSocket) -> io::Result<Rc<AsyncSocket>> {
+        let (socket, _) = listener.socket.accept()?;
+        // An answer must not wait until the client has acknowledged the one before.
+        socket.set_tcp_nodelay(true)?;
+        let client = AsyncSocket::new(socket, &self.poller)?;
+        self.remember(&client);
+        Ok(client)
+    }
+}
+
+// ===== futures ==================================================================================
+
+/// Names a future in the table of those who wait.
+pub type FutureId = u64;
+
+/// Threads that compute, and how the loop learns that they are done.
+struct Pool {
+    jobs: mpsc::Sender<Job>,
+    last_id: Cell<FutureId>,
+    done: mpsc::Sender<FutureId>,
+    /// A byte sent here is received by the loop, which wakes when it sleeps.
+    future_notify: Arc<UnixStream>,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Pool {
+    fn start(
+        threads: usize,
+        done: mpsc::Sender<FutureId>,
+        future_notify: UnixStream,
+    ) -> io::Result<Pool> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads {
+            let queue = queue.clone();
+            thread::Builder::new().spawn(move || while run_next_job(&queue) {})?;
+        }
+        Ok(Pool {
+            jobs,
+            last_id: Cell::new(0),
+            done,
+            future_notify: Arc::new(future_notify),
+        })
+    }
+
+    /// Queues `work`; the receiver has its result once the future with this id is done.
+    fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> (FutureId, mpsc::Receiver<T>) {
+        let id = self.last_id.get() + 1;
+        self.last_id.set(id);
+        let (sender, result) = mpsc::channel();
+        let done = self.done.clone();
+        let future_notify = self.future_notify.clone();
+        let job = move || {
+            // Sending fails only when the loop has ended and nobody waits any more.
+            let _ = sender.send(work());
+            let _ = done.send(id);
+            // Nor does it matter when the socket is full: then the loop is going to wake anyway.
+            let _ = (&*future_notify).write(b"x");
+        };
+        self.jobs.send(Box::new(job)).expect("the threads run on");
+        (id, result)
+    }
+}
+
+/// `false` when the pool is gone.
+fn run_next_job(queue: &Mutex<mpsc::Receiver<Job>>) -> bool {
+    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    match next {
+        Ok(job) => job(),
+        Err(mpsc::RecvError) => return false,
+    }
+    true
+}
+
+impl Scheduler {
+    async fn fib(&self, y: &Yielder<Wait>, n: u64) -> u64 {
+        if self.compute_in_pool {
+            self.run_in_pool(y, move || fib(n)).await
+        } else {
+            fib(n)
+        }
+    }
+
+    async fn run_in_pool<T: Send + 'static>(
+        &self,
+        y: &Yielder<Wait>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let (id, result) = self.pool.submit(work);
+        y.yield_(Wait::Future(id)).await;
+        result.recv().expect("the future is done")
+    }
+}
+
+/// A task that makes those ready whose future is done. It runs between turns like every other
+/// task, so whoever has submitted a future stands in the table before it looks there.
+fn future_monitor(
+    scheduler: Rc<Scheduler>,
+    future_event: Rc<AsyncSocket>,
+    done: mpsc::Receiver<FutureId>,
+) -> Task {
+    Generator::new(move |y| async move {
+        loop {
+            future_event.recv(&y, &mut [0; 100]).await?;
+            for id in done.try_iter() {
+                let task = scheduler.future_wait.borrow_mut().remove(&id);
+                scheduler.tasks.borrow_mut().extend(task);
+            }
+        }
+    })
+}
+
+// ===== stopping =================================================================================
+
+impl AsyncSocket {
+    /// Reads return what has arrived already, and then the end of file.
+    fn end_reading(&self) {
+        // An error means that the connection is gone: nobody reads from it either way.
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+}
+
+impl Scheduler {
+    /// Keeps an eye on a connection until it is closed.
+    fn remember(&self, client: &Rc<AsyncSocket>) {
+        let mut clients = self.clients.borrow_mut();
+        if clients.len() == clients.capacity() {
+            clients.retain(|client| client.strong_count() > 0);
+            // Room for as many again, so that this is seldom done.
+            let open = clients.len();
+            clients.reserve(open + 16);
+        }
+        clients.push(Rc::downgrade(client));
+        if self.stopping.get() {
+            client.end_reading();
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stopping.get()
+            && self
+                .clients
+                .borrow()
+                .iter()
+                .all(|client| client.strong_count() == 0)
+    }
+}
+
+/// A task that waits for the signal to stop. It closes the listener, and has every client read
+/// the end of file once all that it has sent is answered.
+fn stop_monitor(
+    scheduler: Rc<Scheduler>,
+    signal_event: Rc<AsyncSocket>,
+    listener_key: usize,
+) -> Task {
+    Generator::new(move |y| async move {
+        signal_event.recv(&y, &mut [0; 1]).await?;
+        scheduler.stopping.set(true);
+        let accepting = scheduler.recv_wait.borrow_mut().remove(&listener_key);
+        drop(accepting);
+        for client in scheduler.clients.borrow().iter() {
+            if let Some(client) = client.upgrade() {
+                client.end_reading();
+            }
+        }
+        Ok(())
+    })
+}
+
+// ===== the program ==============================================================================
+
+/// How long to wait when no further socket can be opened.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many reads a client gets that goes on sending after the goodbye.
+const READS_AFTER_GOODBYE: usize = 256;
+
+/// The Fibonacci server on generators, as the talk builds it
+///
+/// One thread serves all clients. What it would wait for, a generator yields.
+#[derive(Debug, Parser)]
+#[command(name = "fib-generators", version, after_help = EXAMPLES)]
+struct Options {
+    #[command(flatten)]
+    server: ServerOptions,
+
+    #[command(flatten)]
+    compute: ComputeOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fib-generators                        listen on 127.0.0.1:25000, compute in 4 threads
+  fib-generators --compute inline       compute in the loop, and see who pays
+  fib-generators --workers 2            compute two requests at once";
+
+pub fn main() -> ExitCode {
+    run_from(cli::arguments())
+}
+
+/// Runs the server with these arguments, the program's name left out.
+pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
+    cli::run("fib-generators", args, serve)
+}
+
+fn serve(options: Options) -> anyhow::Result<()> {
+    let threads = options.compute.threads()?;
+    let listener = options.server.listen()?;
+    let signal_event = stop::signals()?;
+    stop::at_signal(|| {})?;
+    cli::announce(&listener)?;
+    let (scheduler, monitor) = new_scheduler(threads)?;
+    start_server(&scheduler, listener, signal_event, options.server.rules())?;
+    scheduler.spawn(monitor);
+    scheduler.run()?;
+    Ok(())
+}
+
+fn new_scheduler(threads: Option<usize>) -> io::Result<(Rc<Scheduler>, Task)> {
+    let (future_notify, future_event) = UnixStream::pair()?;
+    future_notify.set_nonblocking(true)?;
+    let (done_sender, done) = mpsc::channel();
+    let poller = Rc::new(Poller::new()?);
+    let scheduler = Rc::new(Scheduler {
+        tasks: RefCell::default(),
+        recv_wait: RefCell::default(),
+        send_wait: RefCell::default(),
+        future_wait: RefCell::default(),
+        // Even a loop that computes inline has one thread: to sleep in.
+        pool: Pool::start(threads.unwrap_or(1), done_sender, future_notify)?,
+        compute_in_pool: threads.is_some(),
+        poller: poller.clone(),
+        clients: RefCell::default(),
+        stopping: Cell::new(false),
+    });
+    let future_event = AsyncSocket::new(OwnedFd::from(future_event).into(), &poller)?;
+    let monitor = future_monitor(scheduler.clone(), future_event, done);
+    Ok((scheduler, monitor))
+}
+
+fn start_server(
+    scheduler: &Rc<Scheduler>,
+    listener: TcpListener,
+    signal_event: UnixStream,
+    rules: Rules,
+) -> io::Result<()> {
+    let listener = AsyncSocket::new(listener.into(), &scheduler.poller)?;
+    let signal_event = AsyncSocket::new(OwnedFd::from(signal_event).into(), &scheduler.poller)?;
+    let listener_key = listener.key();
+    scheduler.spawn(fib_server(scheduler.clone(), listener, rules));
+    scheduler.spawn(stop_monitor(scheduler.clone(), signal_event, listener_key));
+    Ok(())
+}

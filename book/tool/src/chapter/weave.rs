@@ -93,15 +93,49 @@ fn docs(context: &Context, source: &SourceFile, selectors: &[Selector]) -> Expan
     };
     let pieces = selection::select(source, selector)?;
     let mut out = String::new();
+    let mut in_code = false;
     for number in pieces[0].first..=pieces[0].last {
         let line = source.line(number).trim_start();
         let text = line.strip_prefix("//!").unwrap_or(line);
-        out.push_str(&format!(">{text}\n"));
+        if text.trim_start().starts_with("```") {
+            in_code = !in_code;
+            // In docs a block without a language is Rust.
+            let is_bare = in_code && text.trim() == "```";
+            let text = if is_bare { " ```rust" } else { text };
+            out.push_str(&format!(">{text}\n"));
+        } else if in_code {
+            out.push_str(&format!(">{text}\n"));
+        } else {
+            out.push_str(&format!(">{}\n", without_item_links(text)));
+        }
     }
     let path = &source.path;
     let link = html::link(&format!("{}{path}", context.to_root), path);
     out.push_str(&format!(">\n> <span class=\"quoted\">{link}</span>\n"));
     Ok(out)
+}
+
+/// ``[`Name`]`` links in rustdoc; in the book it is a name.
+fn without_item_links(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find("[`") {
+        let (before, link) = rest.split_at(open);
+        out.push_str(before);
+        let end = link.find("`]").map(|at| at + "`]".len());
+        let is_plain = |end: &usize| !link[*end..].starts_with(['(', '[']);
+        match end.filter(is_plain) {
+            Some(end) => {
+                out.push_str(&link[1..end - 1]);
+                rest = &link[end..];
+            }
+            None => {
+                out.push_str("[`");
+                rest = &link["[`".len()..];
+            }
+        }
+    }
+    out + rest
 }
 
 /// The rows of a block, as its pieces are added one by one.

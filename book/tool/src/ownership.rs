@@ -87,23 +87,41 @@ impl Ledger {
         }
     }
 
+    /// Lines that follow each other with the same fault are one problem.
     fn settle_lines(&self, source: &SourceFile, problems: &mut Vec<Problem>) {
+        let mut faults: Vec<(String, usize, usize)> = Vec::new();
+        let mut continues = false;
         for number in source.code_lines() {
-            let key = (source.path.clone(), number);
-            let place = format!("{}:{number}", source.path);
-            let line = source.line(number).trim();
-            match self.owners.get(&key).map(Vec::as_slice) {
-                None | Some([]) if self.frames.contains(&key) => {}
-                None | Some([]) => {
-                    problems.push(Problem::new(place, format!("not in the book: {line}")));
-                }
-                Some([_]) => {}
-                Some(several) => {
-                    let places = several.join(" and ");
-                    let text = format!("owned twice, by {places}: {line}");
-                    problems.push(Problem::new(place, text));
-                }
+            let Some(fault) = self.fault(&source.path, number) else {
+                continues = false;
+                continue;
+            };
+            match faults.last_mut() {
+                Some((same, _, last)) if continues && *same == fault => *last = number,
+                _ => faults.push((fault, number, number)),
             }
+            continues = true;
+        }
+        for (fault, first, last) in faults {
+            let lines = if first == last {
+                String::new()
+            } else {
+                format!("-{last}")
+            };
+            let place = format!("{}:{first}{lines}", source.path);
+            let text = format!("{fault}: {}", source.line(first).trim());
+            problems.push(Problem::new(place, text));
+        }
+    }
+
+    /// What is wrong with the account of one code line.
+    fn fault(&self, path: &str, number: usize) -> Option<String> {
+        let key = (path.to_string(), number);
+        match self.owners.get(&key).map(Vec::as_slice) {
+            None | Some([]) if self.frames.contains(&key) => None,
+            None | Some([]) => Some("not in the book".to_string()),
+            Some([_]) => None,
+            Some(several) => Some(format!("owned twice, by {}", several.join(" and "))),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The code that chapters hold themselves: every Rust block is compiled and run, as rustdoc does it.
 
 use crate::config::Examples;
+use crate::outputs::make::cargo;
 use crate::outputs::process;
-use crate::outputs::record::cargo;
 use crate::problem::Problem;
 use crate::repository::Repository;
 use anyhow::{Context, Result, bail};

@@ -1,6 +1,8 @@
 //! The runs whose output the book shows: `book/outputs.toml`, and what is recorded in `book/outputs/`.
 
+mod judge;
 mod law;
+pub(crate) mod make;
 mod normalise;
 pub mod process;
 pub mod record;

@@ -221,3 +221,64 @@ impl Clients {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The client's end of a connection, and the server's.
+    fn connect(clients: &Arc<Clients>) -> (TcpStream, Option<Client>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        (theirs, clients.open(ours))
+    }
+
+    #[test]
+    fn stopping_lets_what_has_arrived_be_read_and_then_ends_the_reading() {
+        let clients = Arc::<Clients>::default();
+        let (mut theirs, client) = connect(&clients);
+        let client = client.unwrap();
+        theirs.write_all(b"30\n").unwrap();
+        while client.stream.peek(&mut [0; 8]).unwrap() < 3 {}
+        clients.stop();
+        let mut buffer = [0; 8];
+        assert_eq!(client.read(&mut buffer).unwrap(), 3);
+        assert_eq!(client.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn stopping_wakes_a_handler_that_waits_and_its_end_is_waited_for() {
+        let clients = Arc::<Clients>::default();
+        let (_theirs, client) = connect(&clients);
+        let client = client.unwrap();
+        let handler = thread::spawn(move || client.read(&mut [0; 8]));
+        clients.stop();
+        clients.wait_for_the_last();
+        assert_eq!(handler.join().unwrap().unwrap(), 0);
+    }
+
+    #[test]
+    fn nobody_is_let_in_after_closing_time() {
+        let clients = Arc::<Clients>::default();
+        clients.stop();
+        let (mut theirs, client) = connect(&clients);
+        assert!(client.is_none());
+        assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_last_answer_arrives_though_the_client_was_still_sending() {
+        let clients = Arc::<Clients>::default();
+        let (mut theirs, client) = connect(&clients);
+        let client = client.unwrap();
+        theirs.write_all(&[b'1'; 100_000]).unwrap();
+        client.write_all(b"goodbye\n").unwrap();
+        let closing = thread::spawn(move || client.hang_up());
+        let mut said = String::new();
+        theirs.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "goodbye\n");
+        drop(theirs);
+        closing.join().unwrap().unwrap();
+    }
+}

@@ -6,6 +6,8 @@
 //!
 //! The same countdowns as tasks of the finished runtime take turns in the same way, and here also
 //! sleep. As threads they run whenever the operating system likes.
+//!
+//! In the talk: just before the sockets become generators. In the book: "Generators and countdown".
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -9,6 +9,7 @@
 //! while it computes nobody else is served, since nothing yields there. With `--compute threads`,
 //! as at the end of the talk, a pool computes and short requests keep most of their rate.
 //!
+//! In the talk: `aserver.py`, typed live from an empty file. In the book: "The deque and select".
 //! All of it is in this file: the server first, then the scheduler, the sockets and the pool.
 
 use std::cell::{Cell, RefCell};
@@ -507,4 +508,90 @@ fn start_server(
     scheduler.spawn(fib_server(scheduler.clone(), listener, rules));
     scheduler.spawn(stop_monitor(scheduler.clone(), signal_event, listener_key));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the scheduler until all of `tasks` have ended.
+    fn run(scheduler: &Rc<Scheduler>, monitor: Task, tasks: Vec<Task>) {
+        let left = Rc::new(Cell::new(tasks.len()));
+        scheduler.spawn(monitor);
+        for mut task in tasks {
+            let left = left.clone();
+            let scheduler_to_stop = scheduler.clone();
+            scheduler.spawn(Generator::new(move |y| async move {
+                while let Resumed::Yielded(wait) = task.resume(()) {
+                    y.yield_(wait).await;
+                }
+                left.set(left.get() - 1);
+                scheduler_to_stop.stopping.set(left.get() == 0);
+                Ok(())
+            }));
+        }
+        scheduler.run().unwrap();
+        assert_eq!(left.get(), 0);
+    }
+
+    fn socket_pair(scheduler: &Scheduler) -> [Rc<AsyncSocket>; 2] {
+        let (left, right) = UnixStream::pair().unwrap();
+        [left, right]
+            .map(|end| AsyncSocket::new(OwnedFd::from(end).into(), &scheduler.poller).unwrap())
+    }
+
+    #[test]
+    fn one_task_sends_more_than_fits_while_another_receives() {
+        const LENGTH: usize = 3_000_000;
+        let (scheduler, monitor) = new_scheduler(Some(1)).unwrap();
+        let [sender, receiver] = socket_pair(&scheduler);
+        let received = Rc::new(Cell::new(0));
+        let count = received.clone();
+        let send: Task = Generator::new(|y| async move {
+            sender.send_all(&y, &vec![7; LENGTH]).await?;
+            sender.hang_up(&y).await
+        });
+        let receive: Task = Generator::new(|y| async move {
+            let mut buffer = [0; 10_000];
+            loop {
+                match receiver.recv(&y, &mut buffer).await? {
+                    0 => return Ok(()),
+                    length => count.set(count.get() + length),
+                }
+            }
+        });
+        run(&scheduler, monitor, vec![receive, send]);
+        assert_eq!(received.get(), LENGTH);
+    }
+
+    #[test]
+    fn every_future_s_result_comes_to_the_task_that_waits_for_it() {
+        let (scheduler, monitor) = new_scheduler(Some(3)).unwrap();
+        let results = Rc::new(RefCell::new(vec![]));
+        let tasks = (1..=200).map(|n| {
+            let scheduler = scheduler.clone();
+            let results = results.clone();
+            let task: Task = Generator::new(move |y| async move {
+                for _ in 0..5 {
+                    let result = scheduler.fib(&y, n % 20 + 1).await;
+                    results.borrow_mut().push(result == fib(n % 20 + 1));
+                }
+                Ok(())
+            });
+            task
+        });
+        run(&scheduler, monitor, tasks.collect());
+        assert_eq!(*results.borrow(), vec![true; 1000]);
+    }
+
+    #[test]
+    fn inline_nothing_is_yielded_while_fib_computes() {
+        let (scheduler, _monitor) = new_scheduler(None).unwrap();
+        let computing = scheduler.clone();
+        let mut task: Task = Generator::new(move |y| async move {
+            assert_eq!(computing.fib(&y, 10).await, 55);
+            Ok(())
+        });
+        assert!(matches!(task.resume(()), Resumed::Complete(Ok(()))));
+    }
 }

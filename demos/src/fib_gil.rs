@@ -9,6 +9,8 @@
 //! requests a second to about a hundred. Long computations take turns, so two of them take twice
 //! as long, however many processors there are. An operating system does the opposite: it prefers
 //! those who need little.
+//!
+//! In the talk: perf2 falls as soon as perf1 starts. In the book: "Threads and the GIL".
 
 use std::ffi::OsString;
 use std::io;

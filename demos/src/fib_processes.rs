@@ -6,6 +6,8 @@
 //! **The second client** is served at once, and short requests keep their rate while long ones are
 //! computed, also where threads share a lock. But every request, however short, now travels to
 //! another process and back: there are far fewer of them in a second.
+//!
+//! In the talk: `pool.submit(fib, n)` with a `ProcessPoolExecutor`. In the book: "Processes".
 
 use std::ffi::OsString;
 use std::io;

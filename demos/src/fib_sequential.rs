@@ -5,6 +5,8 @@
 //!
 //! **The second client** is connected by the kernel, may even send its request, and then hangs
 //! without an answer until the first client leaves.
+//!
+//! In the talk this is where everything begins. In the book: "The fib server and blocking".
 
 use std::ffi::OsString;
 use std::io;

@@ -7,6 +7,9 @@
 //! **The second client** is served at once. With `--compute inline` everybody waits while `fib`
 //! runs, since nothing awaits in there; with `--compute threads` a pool computes, and the loop goes
 //! on serving the others.
+//!
+//! In the talk: the last minutes, where `yield from` on a socket looks like a blocking call. In the
+//! book: "Await".
 
 use std::cell::RefCell;
 use std::ffi::OsString;

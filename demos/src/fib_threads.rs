@@ -5,6 +5,8 @@
 //!
 //! **The second client** is served at once. And since there is no global lock here, two long
 //! computations run on two processors at the same time, which Python's threads do not.
+//!
+//! In the talk: `Thread(target=fib_handler, ...)`. In the book: "Threads and the GIL".
 
 use std::ffi::OsString;
 use std::io;

@@ -1,4 +1,12 @@
-//! The demos: one module each, to be read.
+//! The demos: one module each, to be read, and a thin binary for each.
+//!
+//! Read the servers in the order of the talk: [`fib_sequential`], [`fib_threads`], [`fib_gil`],
+//! [`fib_processes`], [`fib_generators`]. Each begins with its accept loop and its handler, and
+//! those differ in little more than in how they wait.
+//!
+//! What they share stands apart: [`protocol`] says what a request is, [`fib`](mod@fib) is the work,
+//! [`cli`] the command line, [`blocking`] the sockets of those that have threads, and [`stop`] how
+//! a server ends. [`gil`] and [`worker_processes`] belong to one server each.
 
 pub mod blocking;
 pub mod cli;

@@ -1,0 +1,148 @@
+//! Step 8, offload: a thread computes, and wakes the task that waits for it through an inbox.
+use popleft_steps::select::{self, Interest, Sockets};
+use popleft_steps::{answer, arguments, listen_non_blocking, not_claimed, thread_pool};
+use programs::{countdown, keep_yielding, nap, serve, spawn_each};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+use std::{mem, os::fd::AsFd, pin::Pin, rc::Rc};
+
+#[path = "../programs.rs"]
+mod programs;
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+thread_local! {
+    static TASKS: RefCell<HashMap<usize, Task>> = RefCell::default();
+    /// Which tasks can run now, by their numbers.
+    static READY: RefCell<VecDeque<usize>> = RefCell::default();
+    /// Who is woken when a socket is ready, and who at a deadline.
+    static SOCKETS: Sockets<Waker> = Sockets::default();
+    static TIMERS: RefCell<BTreeMap<Instant, Vec<Waker>>> = RefCell::default();
+    static LAST_ID: Cell<usize> = const { Cell::new(0) };
+}
+/// Which tasks were woken since the loop last looked, by whichever thread.
+static INBOX: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+struct TaskWaker(usize);
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        INBOX.lock().unwrap().push(self.0);
+        select::notify();
+    }
+}
+
+/// Runs `main`, and beside it all that it spawns. Before each round of turns it looks outside.
+fn block_on(main: impl Future<Output = ()> + 'static) {
+    spawn(main);
+    while !TASKS.with_borrow(HashMap::is_empty) {
+        wait_for_events();
+        READY.take().into_iter().for_each(resume);
+    }
+}
+
+fn resume(id: usize) {
+    let Some(mut task) = TASKS.with_borrow_mut(|tasks| tasks.remove(&id)) else {
+        return; // It has ended, and was woken once more.
+    };
+    let waker = Waker::from(Arc::new(TaskWaker(id)));
+    let mut context = Context::from_waker(&waker);
+    if task.as_mut().poll(&mut context).is_pending() {
+        TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
+    }
+}
+
+fn wait_for_events() {
+    let next = TIMERS.with_borrow(|timers| timers.keys().next().copied());
+    let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
+    let woken = SOCKETS.with(|sockets| sockets.wait(timeout));
+    let later = TIMERS.with_borrow_mut(|timers| timers.split_off(&Instant::now()));
+    let due = TIMERS.replace(later).into_values().flatten();
+    woken.into_iter().chain(due).for_each(Waker::wake);
+    READY.with_borrow_mut(|ready| ready.extend(mem::take(&mut *INBOX.lock().unwrap())));
+}
+
+/// Stops once, and leaves the waker with those who know when to go on.
+async fn park(leave: impl FnOnce(Waker)) {
+    let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    leave(waker);
+    let mut outcomes = [Poll::Pending, Poll::Ready(())].into_iter();
+    poll_fn(|_| outcomes.next().expect("polled twice")).await
+}
+
+async fn yield_now() {
+    park(Waker::wake).await
+}
+
+async fn ready(socket: &Rc<impl AsFd + 'static>, interest: Interest) {
+    park(|waker| SOCKETS.with(|sockets| sockets.watch(socket.clone(), interest, waker))).await
+}
+
+async fn sleep(duration: Duration) {
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        park(|waker| TIMERS.with_borrow_mut(|timers| timers.entry(end).or_default().push(waker)))
+            .await;
+    }
+}
+
+/// Where the result will come from, and who is woken then.
+struct JoinHandle<T>(mpsc::Receiver<T>, Arc<Mutex<Waker>>);
+
+fn promise<T>() -> (impl FnOnce(T), JoinHandle<T>) {
+    let (sender, result) = mpsc::channel();
+    let joiner = Arc::new(Mutex::new(Waker::noop().clone()));
+    let handle = JoinHandle(result, joiner.clone());
+    let finish = move |value| {
+        drop(sender.send(value));
+        let waker = joiner.lock().unwrap().clone();
+        waker.wake();
+    };
+    (finish, handle)
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = T;
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<T> {
+        self.1.lock().unwrap().clone_from(context.waker());
+        self.0.try_recv().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    let (finish, handle) = promise();
+    let id = LAST_ID.replace(LAST_ID.get() + 1);
+    let task = Box::pin(async move { finish(future.await) });
+    TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
+    Arc::new(TaskWaker(id)).wake();
+    handle
+}
+
+async fn compute(line: String) -> String {
+    let (finish, handle) = promise();
+    thread_pool::submit(move || finish(answer(&line)));
+    handle.await
+}
+
+fn main() {
+    let (scenario, numbers) = arguments("offload");
+    block_on(async move {
+        match scenario.as_str() {
+            "countdown" => spawn_each(numbers, countdown),
+            "sleep" => spawn_each(numbers, nap),
+            "yield" => spawn_each(numbers, keep_yielding),
+            "join" => {
+                let handles: Vec<_> = numbers.into_iter().map(|ms| spawn(nap(ms))).collect();
+                for handle in handles {
+                    println!("joined {}", handle.await);
+                }
+            }
+            "serve" | "crowd" | "offload" => serve(listen_non_blocking(&numbers)).await,
+            _ => not_claimed(&scenario, "countdown sleep yield join serve crowd offload"),
+        }
+    });
+}

@@ -3,11 +3,8 @@ use popleft_steps::select::{Interest, Sockets};
 use popleft_steps::{Connection, answer, arguments, listen_non_blocking, not_claimed};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
-use std::net::TcpListener;
-use std::os::fd::AsFd;
-use std::rc::Rc;
 use std::time::Duration;
+use std::{io, net::TcpListener, os::fd::AsFd, rc::Rc};
 
 /// A function that can stop in the middle and go on later. Rust has no `yield`, so what it must remember is a struct.
 trait Generator {
@@ -35,16 +32,16 @@ fn spawn(task: impl Generator + 'static) {
     READY.with_borrow_mut(|ready| ready.push_back(Box::new(task)));
 }
 
-/// Gives each task its turn until all are done. After a round of turns it looks outside.
+/// Gives each task its turn until all are done. Before each round of turns it looks outside.
 fn run() {
-    loop {
+    while anyone_left() {
+        wait_for_events();
         READY.take().into_iter().for_each(resume);
-        let nothing_ready = READY.with_borrow(VecDeque::is_empty);
-        if nothing_ready && SOCKETS.with(Sockets::is_empty) {
-            return;
-        }
-        wait_for_events((!nothing_ready).then_some(Duration::ZERO));
     }
+}
+
+fn anyone_left() -> bool {
+    !READY.with_borrow(VecDeque::is_empty) || !SOCKETS.with(Sockets::is_empty)
 }
 
 fn resume(mut task: Task) {
@@ -57,7 +54,8 @@ fn resume(mut task: Task) {
     }
 }
 
-fn wait_for_events(timeout: Option<Duration>) {
+fn wait_for_events() {
+    let timeout = (!READY.with_borrow(VecDeque::is_empty)).then_some(Duration::ZERO);
     let woken = SOCKETS.with(|sockets| sockets.wait(timeout));
     READY.with_borrow_mut(|ready| ready.extend(woken));
 }

@@ -4,13 +4,9 @@ use popleft_steps::{Connection, answer, arguments, listen_non_blocking, not_clai
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
-use std::net::TcpListener;
-use std::os::fd::AsFd;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use std::{io, net::TcpListener, os::fd::AsFd, pin::Pin, rc::Rc};
 
 /// Why a future has stopped.
 enum Turn {
@@ -34,17 +30,17 @@ fn spawn<T>(future: impl Future<Output = T> + 'static) {
     READY.with_borrow_mut(|ready| ready.push_back(task));
 }
 
-/// Runs `main`, and beside it all that it spawns. After a round of turns it looks outside.
+/// Runs `main`, and beside it all that it spawns. Before each round of turns it looks outside.
 fn block_on(main: impl Future<Output = ()> + 'static) {
     spawn(main);
-    loop {
+    while anyone_left() {
+        wait_for_events();
         READY.take().into_iter().for_each(resume);
-        let nothing_ready = READY.with_borrow(VecDeque::is_empty);
-        if nothing_ready && SOCKETS.with(Sockets::is_empty) {
-            return;
-        }
-        wait_for_events((!nothing_ready).then_some(Duration::ZERO));
     }
+}
+
+fn anyone_left() -> bool {
+    !READY.with_borrow(VecDeque::is_empty) || !SOCKETS.with(Sockets::is_empty)
 }
 
 fn resume(mut task: Task) {
@@ -60,7 +56,8 @@ fn resume(mut task: Task) {
     }
 }
 
-fn wait_for_events(timeout: Option<Duration>) {
+fn wait_for_events() {
+    let timeout = (!READY.with_borrow(VecDeque::is_empty)).then_some(Duration::ZERO);
     let woken = SOCKETS.with(|sockets| sockets.wait(timeout));
     READY.with_borrow_mut(|ready| ready.extend(woken));
 }

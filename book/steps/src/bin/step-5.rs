@@ -5,11 +5,9 @@ use programs::{countdown, keep_yielding, nap, serve, spawn_each};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::os::fd::AsFd;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use std::{os::fd::AsFd, pin::Pin, rc::Rc};
 
 #[path = "../programs.rs"]
 mod programs;
@@ -39,19 +37,19 @@ fn spawn<T>(future: impl Future<Output = T> + 'static) {
     READY.with_borrow_mut(|ready| ready.push_back(task));
 }
 
-/// Runs `main`, and beside it all that it spawns. After a round of turns it looks outside.
+/// Runs `main`, and beside it all that it spawns. Before each round of turns it looks outside.
 fn block_on(main: impl Future<Output = ()> + 'static) {
     spawn(main);
-    loop {
+    while anyone_left() {
+        wait_for_events();
         READY.take().into_iter().for_each(resume);
-        let nothing_ready = READY.with_borrow(VecDeque::is_empty);
-        let deadline = TIMERS.with_borrow(|timers| timers.keys().next().copied());
-        if nothing_ready && deadline.is_none() && SOCKETS.with(Sockets::is_empty) {
-            return;
-        }
-        let now = Some(Instant::now());
-        wait_for_events(if nothing_ready { deadline } else { now });
     }
+}
+
+fn anyone_left() -> bool {
+    !READY.with_borrow(VecDeque::is_empty)
+        || !SOCKETS.with(Sockets::is_empty)
+        || !TIMERS.with_borrow(BTreeMap::is_empty)
 }
 
 fn resume(mut task: Task) {
@@ -70,13 +68,15 @@ fn resume(mut task: Task) {
     }
 }
 
-fn wait_for_events(deadline: Option<Instant>) {
-    let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+fn wait_for_events() {
+    let next = TIMERS.with_borrow(|timers| timers.keys().next().copied());
+    let now = (!READY.with_borrow(VecDeque::is_empty)).then(Instant::now);
+    let until = now.or(next);
+    let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
     let woken = SOCKETS.with(|sockets| sockets.wait(timeout));
-    READY.with_borrow_mut(|ready| ready.extend(woken));
     let later = TIMERS.with_borrow_mut(|timers| timers.split_off(&Instant::now()));
-    let due = TIMERS.replace(later);
-    READY.with_borrow_mut(|ready| ready.extend(due.into_values().flatten()));
+    let due = TIMERS.replace(later).into_values().flatten();
+    READY.with_borrow_mut(|ready| ready.extend(woken.into_iter().chain(due)));
 }
 
 /// The `yield`: tells the loop why, and stops once.

@@ -36,6 +36,13 @@ impl Wake for TaskWaker {
     }
 }
 
+fn spawn<T>(future: impl Future<Output = T> + 'static) {
+    let id = LAST_ID.replace(LAST_ID.get() + 1);
+    let task = Box::pin(async { drop(future.await) });
+    TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
+    Arc::new(TaskWaker(id)).wake();
+}
+
 /// Runs `main`, and beside it all that it spawns. Before each round of turns it looks outside.
 fn block_on(main: impl Future<Output = ()> + 'static) {
     spawn(main);
@@ -95,13 +102,6 @@ async fn sleep(duration: Duration) {
         park(|waker| TIMERS.with_borrow_mut(|timers| timers.entry(end).or_default().push(waker)))
             .await;
     }
-}
-
-fn spawn<T>(future: impl Future<Output = T> + 'static) {
-    let id = LAST_ID.replace(LAST_ID.get() + 1);
-    let task = Box::pin(async { drop(future.await) });
-    TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
-    Arc::new(TaskWaker(id)).wake();
 }
 
 async fn compute(line: String) -> String {

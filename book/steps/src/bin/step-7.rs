@@ -33,6 +33,38 @@ impl Wake for TaskWaker {
     }
 }
 
+/// Where the result will come from, and who is woken then.
+struct JoinHandle<T>(mpsc::Receiver<T>, Rc<RefCell<Waker>>);
+
+fn promise<T>() -> (impl FnOnce(T), JoinHandle<T>) {
+    let (sender, result) = mpsc::channel();
+    let joiner = Rc::new(RefCell::new(Waker::noop().clone()));
+    let handle = JoinHandle(result, joiner.clone());
+    let finish = move |value| {
+        drop(sender.send(value));
+        let waker = joiner.borrow().clone();
+        waker.wake();
+    };
+    (finish, handle)
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = T;
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<T> {
+        self.1.borrow_mut().clone_from(context.waker());
+        self.0.try_recv().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    let (finish, handle) = promise();
+    let id = LAST_ID.replace(LAST_ID.get() + 1);
+    let task = Box::pin(async move { finish(future.await) });
+    TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
+    Arc::new(TaskWaker(id)).wake();
+    handle
+}
+
 /// Runs `main`, and beside it all that it spawns. Before each round of turns it looks outside.
 fn block_on(main: impl Future<Output = ()> + 'static) {
     spawn(main);
@@ -86,38 +118,6 @@ async fn sleep(duration: Duration) {
         park(|waker| TIMERS.with_borrow_mut(|timers| timers.entry(end).or_default().push(waker)))
             .await;
     }
-}
-
-/// Where the result will come from, and who is woken then.
-struct JoinHandle<T>(mpsc::Receiver<T>, Rc<RefCell<Waker>>);
-
-fn promise<T>() -> (impl FnOnce(T), JoinHandle<T>) {
-    let (sender, result) = mpsc::channel();
-    let joiner = Rc::new(RefCell::new(Waker::noop().clone()));
-    let handle = JoinHandle(result, joiner.clone());
-    let finish = move |value| {
-        drop(sender.send(value));
-        let waker = joiner.borrow().clone();
-        waker.wake();
-    };
-    (finish, handle)
-}
-
-impl<T> Future for JoinHandle<T> {
-    type Output = T;
-    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<T> {
-        self.1.borrow_mut().clone_from(context.waker());
-        self.0.try_recv().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    let (finish, handle) = promise();
-    let id = LAST_ID.replace(LAST_ID.get() + 1);
-    let task = Box::pin(async move { finish(future.await) });
-    TASKS.with_borrow_mut(|tasks| tasks.insert(id, task));
-    Arc::new(TaskWaker(id)).wake();
-    handle
 }
 
 async fn compute(line: String) -> String {

@@ -1,0 +1,155 @@
+//! Puts a program to the laws of a runtime, and prints what became of each.
+
+use popleft_steps::conformance::{LAWS, Law, Program, Verdict, judge};
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+Puts a program to the laws of a runtime: each law in one line with `pass`, `FAIL` or `not claimed`.
+
+Usage: conformance PROGRAM [LAW...]
+       conformance --command \"PROGRAM WORD...\" [LAW...]
+       conformance --list
+
+PROGRAM is one of the steps by its name, or the path of a program.
+LAW is the name of a law or of a scenario; all laws when none is named.
+
+Examples:
+  cargo run -p popleft-steps --bin conformance -- step-8
+  cargo run -p popleft-steps --bin conformance -- step-3 crowd
+  cargo run -p popleft-steps --bin conformance -- --command \"python3 my_runtime.py\"
+
+Exit code: 0 when all claimed laws hold, 1 when one does not, 2 when the program cannot be started.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["--help" | "-h", ..] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        ["--list"] => {
+            LAWS.iter()
+                .for_each(|law| println!("{:<10} {:<18} {}", law.scenario, law.name, law.says));
+            ExitCode::SUCCESS
+        }
+        ["--command", command, laws @ ..] => conformance(program_of_command(command), laws),
+        [name, laws @ ..] if !name.starts_with('-') => conformance(program_of_name(name), laws),
+        _ => refuse(USAGE),
+    }
+}
+
+fn conformance(program: Result<Program, String>, names: &[&str]) -> ExitCode {
+    let program = match program {
+        Ok(program) => program,
+        Err(why) => return refuse(&why),
+    };
+    if let Some(name) = names
+        .iter()
+        .find(|name| !LAWS.iter().any(|law| is_named(law, name)))
+    {
+        return refuse(&format!(
+            "{name:?} is no law and no scenario; --list names them all"
+        ));
+    }
+    if let Err(error) = program.can_start() {
+        return refuse(&format!("the program cannot be started: {error}"));
+    }
+    let chosen = |law: &&Law| names.is_empty() || names.iter().any(|name| is_named(law, name));
+    let (mut held, mut broken, mut open) = (0, 0, 0);
+    for law in LAWS.iter().filter(chosen) {
+        let verdict = judge(&program, law);
+        print_verdict(law, &verdict);
+        match verdict {
+            Verdict::Pass => held += 1,
+            Verdict::Fail(_) => broken += 1,
+            Verdict::NotClaimed | Verdict::NotMeasured(_) => open += 1,
+        }
+    }
+    println!("{held} pass, {broken} FAIL, {open} not claimed or not measured");
+    if broken > 0 {
+        return ExitCode::FAILURE;
+    }
+    if held == 0 {
+        eprintln!("a program that claims nothing keeps no law");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn is_named(law: &Law, name: &str) -> bool {
+    law.name == name || law.scenario == name
+}
+
+fn print_verdict(law: &Law, verdict: &Verdict) {
+    let (word, why) = match verdict {
+        Verdict::Pass => ("pass", String::new()),
+        Verdict::Fail(why) => ("FAIL", format!(": {why}")),
+        Verdict::NotClaimed => ("not claimed", String::new()),
+        Verdict::NotMeasured(why) => ("not measured", format!(": {why}")),
+    };
+    println!(
+        "{word:<12}  {:<9}  {:<17}  {}{why}",
+        law.scenario, law.name, law.says
+    );
+}
+
+/// The words are parted at spaces; there is no shell, so that what is ended at last is the program and not its parent.
+fn program_of_command(command: &str) -> Result<Program, String> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    match words.as_slice() {
+        [] => Err("--command names no program".to_string()),
+        [path, words @ ..] => Ok(Program::new(*path, words)),
+    }
+}
+
+/// A step lies beside this program; anything else is a path.
+fn program_of_name(name: &str) -> Result<Program, String> {
+    if !name.starts_with("step-") {
+        return Ok(Program::new(name, &[]));
+    }
+    let path = path_of_step(name).map_err(|error| error.to_string())?;
+    build_step(name, &path)?;
+    Ok(Program::new(path, &[]))
+}
+
+fn path_of_step(name: &str) -> io::Result<PathBuf> {
+    Ok(env::current_exe()?.with_file_name(name))
+}
+
+/// `cargo run` builds this program alone, so the step may be missing or old. Outside `cargo run` it is taken as it is.
+fn build_step(name: &str, path: &Path) -> Result<(), String> {
+    if let (Some(cargo), Some(package)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR"))
+    {
+        let folder = path
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy();
+        let profile = if folder == "debug" {
+            "dev"
+        } else {
+            folder.as_ref()
+        };
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--profile", profile, "--bin", name]);
+        build
+            .arg("--manifest-path")
+            .arg(Path::new(&package).join("Cargo.toml"));
+        build
+            .status()
+            .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    }
+    match path.is_file() {
+        true => Ok(()),
+        false => Err(format!("there is no {name} beside this program")),
+    }
+}
+
+fn refuse(why: &str) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(2)
+}

@@ -1,6 +1,6 @@
 //! A client of the server under test. All that it waits for, it waits for with patience but not for ever.
 
-use super::program::{PATIENCE, Program, Running};
+use super::program::{Program, Running};
 use super::{Stop, broken};
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,6 +11,7 @@ use std::time::Duration;
 pub(super) struct Server {
     pub(super) running: Running,
     address: SocketAddr,
+    pub(super) patience: Duration,
 }
 
 impl Server {
@@ -22,27 +23,32 @@ impl Server {
         };
         let address = line.text.strip_prefix("listening on ").map(str::parse);
         match address {
-            Some(Ok(address)) => Ok(Server { running, address }),
+            Some(Ok(address)) => Ok(Server {
+                running,
+                address,
+                patience: program.patience,
+            }),
             _ => broken(format!("expected `listening on ADDR`, got {:?}", line.text)),
         }
     }
 
     pub(super) fn connect(&self) -> Result<Client, Stop> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE);
+        let stream = TcpStream::connect_timeout(&self.address, self.patience);
         let stream = explain("no connection", stream)?;
         explain(
             "a timeout can be set",
-            stream.set_read_timeout(Some(PATIENCE)),
+            stream.set_read_timeout(Some(self.patience)),
         )?;
         explain(
             "a timeout can be set",
-            stream.set_write_timeout(Some(PATIENCE)),
+            stream.set_write_timeout(Some(self.patience)),
         )?;
         explain("small writes go at once", stream.set_nodelay(true))?;
         let reader = explain("a socket can be doubled", stream.try_clone())?;
         Ok(Client {
             stream,
             reader: BufReader::new(reader),
+            patience: self.patience,
         })
     }
 
@@ -61,6 +67,7 @@ impl Server {
 pub(super) struct Client {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
+    patience: Duration,
 }
 
 impl Client {
@@ -101,16 +108,23 @@ impl Client {
             "a timeout can be set",
             self.stream.set_read_timeout(Some(moment)),
         )?;
-        let mut byte = [0];
-        let came = self.stream.peek(&mut byte);
+        let came = self.stream.peek(&mut [0]);
         explain(
             "a timeout can be set",
-            self.stream.set_read_timeout(Some(PATIENCE)),
+            self.stream.set_read_timeout(Some(self.patience)),
         )?;
         match came {
             Ok(0) => broken(format!("{after}: the server has closed the connection")),
             Ok(_) => broken(format!("{after}: expected silence, got an answer")),
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Goes away with an answer unread, which the server sees as a reset of the connection.
+    pub(super) fn leave_answer_unread(self) -> Result<(), Stop> {
+        match explain("no answer", self.stream.peek(&mut [0]))? {
+            0 => broken("the server has closed the connection"),
+            _ => Ok(()),
         }
     }
 

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the program counts as hanging. Only a broken program waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything may take before the program counts as hanging. Only a broken program is waited for that long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For how long a program that should rest is watched.
 const REST: Duration = Duration::from_millis(400);
@@ -21,6 +21,7 @@ const REST: Duration = Duration::from_millis(400);
 pub struct Program {
     path: PathBuf,
     words: Vec<String>,
+    pub(super) patience: Duration,
 }
 
 /// A line of output, and when it came.
@@ -45,9 +46,15 @@ impl Program {
     pub fn new(path: impl Into<PathBuf>, words: &[&str]) -> Program {
         let words = words.iter().map(|word| word.to_string()).collect();
         Program {
+            patience: PATIENCE,
             path: path.into(),
             words,
         }
+    }
+
+    /// The same program, waited for as long as this. Ten seconds when nobody says.
+    pub fn with_patience(self, patience: Duration) -> Program {
+        Program { patience, ..self }
     }
 
     /// Starts the program and sees to it that it can be started at all.
@@ -75,6 +82,7 @@ impl Program {
         let last_words = thread::spawn(move || last_line(stderr));
         Ok(Running {
             child,
+            patience: self.patience,
             started,
             lines,
             last_words: Some(last_words),
@@ -110,6 +118,7 @@ impl Program {
 /// A scenario under way. Dropping it ends the program.
 pub(super) struct Running {
     child: Child,
+    patience: Duration,
     started: Instant,
     lines: Receiver<Line>,
     last_words: Option<JoinHandle<String>>,
@@ -118,12 +127,12 @@ pub(super) struct Running {
 impl Running {
     /// The next line of output; none when the program has closed it.
     pub(super) fn next_line(&mut self) -> Result<Option<Line>, Stop> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(self.patience) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => broken(format!(
                 "nothing happened for {} s: it hangs",
-                PATIENCE.as_secs()
+                self.patience.as_secs()
             )),
         }
     }
@@ -150,7 +159,7 @@ impl Running {
     }
 
     fn wait(&mut self) -> Result<ExitStatus, Stop> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         while Instant::now() < deadline {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Ok(status),

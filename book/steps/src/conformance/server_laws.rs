@@ -2,7 +2,7 @@
 
 use super::client::Server;
 use super::laws::rests;
-use super::program::{PATIENCE, Program};
+use super::program::Program;
 use super::{Check, Stop, broken};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,10 +81,9 @@ pub(super) fn gone(program: &Program) -> Check {
     }
     server.still_serves("after those that left in the middle of a line")?;
     for _ in 0..20 {
-        // It leaves with answers unread, so what is sent to it meets a reset.
         let mut client = server.connect()?;
         client.send(&"15\n".repeat(200))?;
-        client.receive()?;
+        client.leave_answer_unread()?;
     }
     server.still_serves("after those that left in the middle of their answers")
 }
@@ -180,7 +179,7 @@ pub(super) fn short_beside_long(program: &Program) -> Check {
         return broken(format!("nothing can be sent ({error})"));
     }
     let mut answered = 0;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + program.patience;
     let _ = reader.get_ref().set_nonblocking(true);
     while reader.read(&mut [0; 64]).is_err() && Instant::now() < deadline {
         short.expect("1", "1")?;

@@ -64,7 +64,7 @@ fn sleep(numbers: &[u64]) {
 }
 
 fn keep_yielding(ms: u64) {
-    let yields = || {
+    let yields = move || {
         thread::sleep(Duration::from_millis(10 * ms));
         println!("over");
     };

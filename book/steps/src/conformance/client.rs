@@ -120,6 +120,20 @@ impl Client {
         }
     }
 
+    /// Whether anything has come, without waiting for it.
+    pub(super) fn has_answer(&mut self) -> Result<bool, Stop> {
+        explain(
+            "a socket can be non-blocking",
+            self.stream.set_nonblocking(true),
+        )?;
+        let came = self.stream.peek(&mut [0]);
+        explain(
+            "a socket can be blocking",
+            self.stream.set_nonblocking(false),
+        )?;
+        Ok(came.is_ok())
+    }
+
     /// Goes away with an answer unread, which the server sees as a reset of the connection.
     pub(super) fn leave_answer_unread(self) -> Result<(), Stop> {
         match explain("no answer", self.stream.peek(&mut [0]))? {

@@ -120,33 +120,36 @@ fn path_of_step(name: &str) -> io::Result<PathBuf> {
     Ok(env::current_exe()?.with_file_name(name))
 }
 
-/// `cargo run` builds this program alone, so the step may be missing or old. Outside `cargo run` it is taken as it is.
+/// `cargo run` of this package builds this program alone, so the step may be missing or old: cargo builds it first.
+/// Started in any other way, the step is taken as it is.
 fn build_step(name: &str, path: &Path) -> Result<(), String> {
-    if let (Some(cargo), Some(package)) = (env::var_os("CARGO"), env::var_os("CARGO_MANIFEST_DIR"))
-    {
-        let folder = path
-            .parent()
-            .and_then(Path::file_name)
-            .unwrap_or_default()
-            .to_string_lossy();
+    let package = env!("CARGO_MANIFEST_DIR");
+    let run_by_cargo = env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == package);
+    if let (Some(cargo), true) = (env::var_os("CARGO"), run_by_cargo) {
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         let profile = if folder == "debug" {
-            "dev"
+            "dev".as_ref()
         } else {
-            folder.as_ref()
+            folder
         };
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--profile", profile, "--bin", name]);
+        build.args(["build", "--quiet", "--bin", name, "--manifest-path"]);
         build
-            .arg("--manifest-path")
-            .arg(Path::new(&package).join("Cargo.toml"));
-        build
-            .status()
-            .map_err(|error| format!("cargo cannot be started: {error}"))?;
+            .arg(Path::new(package).join("Cargo.toml"))
+            .arg("--profile")
+            .arg(profile);
+        match build.status() {
+            Ok(status) if status.success() => {}
+            Ok(_) => return Err(format!("cargo cannot build {name}")),
+            Err(error) => return Err(format!("cargo cannot be started: {error}")),
+        }
     }
-    match path.is_file() {
-        true => Ok(()),
-        false => Err(format!("there is no {name} beside this program")),
+    if !path.is_file() {
+        return Err(format!(
+            "there is no {name} beside this program; build it first"
+        ));
     }
+    Ok(())
 }
 
 fn refuse(why: &str) -> ExitCode {

@@ -5,7 +5,7 @@
 use popleft_steps::{Connection, answer, listen};
 use std::collections::VecDeque;
 use std::net::TcpStream;
-use std::sync::Mutex;
+use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, io, process};
@@ -99,9 +99,6 @@ fn serve() {
     }
 }
 
-/// What a global lock does to a server whose clients have a thread each.
-static COMPUTING: Mutex<()> = Mutex::new(());
-
 fn handle(socket: TcpStream) -> io::Result<()> {
     let peer = socket.peer_addr()?;
     let mut client = Connection::blocking(socket);
@@ -139,8 +136,29 @@ fn fragile<T>(result: io::Result<T>) -> io::Result<T> {
 }
 
 fn compute(line: &str) -> String {
-    let inline = breaks("inline").then(|| COMPUTING.lock());
-    let answer = answer(line);
-    drop(inline);
-    answer
+    if breaks("inline") {
+        return compute_in_turn(line);
+    }
+    answer(line)
+}
+
+/// A line, and where its answer goes.
+type Job = (String, mpsc::Sender<String>);
+
+/// One thread computes for all clients, one line after the other: what a loop does that computes by itself.
+static JOBS: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    thread::spawn(move || {
+        for (line, result) in jobs {
+            let _ = result.send(answer(&line));
+        }
+    });
+    sender
+});
+
+fn compute_in_turn(line: &str) -> String {
+    let (sender, result) = mpsc::channel();
+    let sent = JOBS.send((line.to_string(), sender));
+    sent.expect("the thread never ends");
+    result.recv().expect("each line gets an answer")
 }

@@ -1,0 +1,357 @@
+//! The loop.
+//!
+//! *Take tasks from the left of the deque and poll them. When the deque is empty, or after N polls,
+//! look outside: which sockets does the kernel say are ready, what did other threads leave in the
+//! inbox, which deadlines have passed; sleeping exactly until the next deadline when there is
+//! nothing else to do. Again.*
+//!
+//! If you read one file of this library, read this one. Follow one byte through it: the kernel
+//! tells the reactor that a source is readable; the reactor wakes the source's waker; the waker
+//! pushes its task to the right end of the deque; the loop pops it from the left end and polls it;
+//! inside, a `net` future reads the byte.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::event::{Cause, End, Event, Place, tell};
+use crate::reactor::Reactor;
+use crate::reactor::wait::Until;
+use crate::stall::{self, Hope};
+use crate::task::Id;
+use crate::task::body::{Body, drop_catching};
+use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
+use crate::task::table::{Table, Taken, report_panic};
+use crate::timers::Timers;
+use crate::turn;
+use crate::world::Jobs;
+
+/// One loop and all that it looks at.
+pub(crate) struct EventLoop {
+    pub(crate) ready: Ready,
+    pub(crate) tasks: Table,
+    pub(crate) timers: Timers,
+    pub(crate) reactor: Reactor,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) jobs: Box<dyn Jobs>,
+    /// How many results of jobs are still to come.
+    pub(crate) owed: Cell<usize>,
+    /// Held by every [`Handle`](crate::Handle): whoever has one may still send a message.
+    pub(crate) handles: Arc<()>,
+    pub(crate) name: String,
+    pub(crate) hope: Hope,
+    /// N: how many turns are taken before the loop looks outside, though more tasks are ready.
+    polls_between_looks: u32,
+    started: Instant,
+    /// When the loop last looked outside.
+    looked_at: Cell<Instant>,
+    /// The same in milliseconds since it started, for those who park until the next look.
+    looked_at_ms: Cell<u32>,
+    stopped: Cell<bool>,
+    /// Memory for the inbox's messages, used again and again.
+    messages: Cell<Vec<Message>>,
+}
+
+/// Why the loop returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returned {
+    /// The main task has ended.
+    MainEnded,
+    /// Another thread asked it to stop.
+    Stopped,
+    /// Nothing can ever happen again; a report has been printed.
+    Stalled,
+}
+
+// ===== the loop =================================================================================
+
+impl EventLoop {
+    /// Runs tasks until the main one has ended. Its future lies on the caller's stack.
+    pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> Returned {
+        self.stopped.set(false);
+        loop {
+            for _ in 0..self.polls_between_looks {
+                let Some(task) = self.ready.popleft() else {
+                    break;
+                };
+                let ended = self.take_turn(task, main_body.as_mut());
+                if ended && task == main {
+                    return Returned::MainEnded;
+                }
+            }
+            let Some(until) = self.how_long_to_sleep() else {
+                return Returned::Stalled;
+            };
+            self.look_outside(until);
+            if self.stopped.get() {
+                return Returned::Stopped;
+            }
+        }
+    }
+
+    /// One turn of one task: from the deque to its next `await` that is not ready, or to its end.
+    fn take_turn(&self, task: Id, main_body: Pin<&mut dyn Body>) -> bool {
+        let Some(mut taken) = self.tasks.begin_turn(task) else {
+            return false;
+        };
+        turn::begin(Cause::Task(task));
+        tell(|| Event::Poll { task });
+        let body = match &mut taken.body {
+            Some(body) => body.as_mut(),
+            None => main_body,
+        };
+        let polled = match taken.aborted {
+            false => poll_task(task, body, &taken.waker),
+            true => Poll::Ready(body.cancel(task)),
+        };
+        match polled {
+            Poll::Pending => self.park(task, taken),
+            Poll::Ready(how) => self.finish(task, taken, how),
+        }
+        polled.is_ready()
+    }
+
+    fn park(&self, task: Id, taken: Taken) {
+        let (why, at) = turn::parked();
+        let since = self.looked_at_ms.get();
+        self.tasks.park(task, taken, why, at, since);
+        tell(|| Event::Pending { task, why, at });
+    }
+
+    /// The task has ended: its joiner goes on, and what nobody wants is dropped.
+    fn finish(&self, task: Id, taken: Taken, how: End) {
+        let left = self.tasks.finish(task, taken);
+        tell(|| Event::Done { task, how });
+        if let Some(joiner) = left.joiner {
+            joiner.wake();
+        }
+        if let Some((record, body)) = left.unwanted {
+            if how == End::Panic {
+                report_panic(&record, &*body);
+            }
+            drop_catching(|| drop(body));
+            self.tasks.recycle(record);
+        }
+    }
+
+    /// `None` when nothing can ever happen again.
+    fn how_long_to_sleep(&self) -> Option<Until> {
+        if !self.ready.is_empty() || self.inbox.may_have_messages() {
+            return Some(Until::Now);
+        }
+        if let Some(deadline) = self.timers.next_deadline() {
+            return Some(Until::Deadline(deadline));
+        }
+        if self.reactor.is_waited_for() || self.owed.get() > 0 {
+            return Some(Until::Forever);
+        }
+        stall::how_long_to_hope(self)
+    }
+
+    fn look_outside(&self, until: Until) {
+        turn::set_cause(Cause::Outside);
+        if until != Until::Now || self.reactor.has_sources() {
+            wait_for_events(self, until);
+        }
+        self.read_inbox();
+        self.look_at_the_clock();
+        self.timers.fire(self.looked_at.get());
+        turn::set_cause(Cause::Outside);
+    }
+
+    fn read_inbox(&self) {
+        if !self.inbox.may_have_messages() {
+            return;
+        }
+        let mut messages = self.messages.take();
+        self.inbox.take(&mut messages);
+        self.hope.heard_from_outside();
+        turn::set_cause(Cause::Thread);
+        for message in messages.drain(..) {
+            match message {
+                Message::Wake(task) => self.wake_for_another_thread(task),
+                Message::Spawn(spawn) => self.spawn_for_another_thread(spawn),
+                Message::Abort(task) => self.abort(task),
+                Message::Stop => self.stopped.set(true),
+            }
+        }
+        self.messages.set(messages);
+    }
+
+    fn look_at_the_clock(&self) {
+        let now = self.now();
+        self.looked_at.set(now);
+        let life = now.saturating_duration_since(self.started);
+        self.looked_at_ms.set(life.as_millis() as u32);
+    }
+}
+
+/// A door for debuggers: every task that is polled passes here.
+#[inline(never)]
+pub(crate) fn poll_task(task: Id, body: Pin<&mut dyn Body>, waker: &Waker) -> Poll<End> {
+    body.poll(task, &mut Context::from_waker(waker))
+}
+
+/// A door for debuggers: here the loop asks the system what is ready, and sleeps if it may.
+#[inline(never)]
+pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
+    // Between the last look into the inbox and the sleep a message may come: then no sleep.
+    let asleep = until != Until::Now && event_loop.inbox.fall_asleep();
+    if !asleep {
+        until = Until::Now;
+    }
+    tell(|| Event::Wait {
+        at_most: event_loop.duration_of(until),
+    });
+    if let Err(error) = event_loop.reactor.wait(until, || event_loop.now()) {
+        panic!("the system refuses to say what is ready: {error}");
+    }
+    if asleep {
+        event_loop.inbox.wake_up();
+    }
+}
+
+// ===== what tasks and other threads ask of it ===================================================
+
+impl EventLoop {
+    pub(crate) fn new(
+        name: String,
+        polls_between_looks: u32,
+        ready: Ready,
+        reactor: Reactor,
+        jobs: Box<dyn Jobs>,
+    ) -> Self {
+        let started = ready.world().now();
+        EventLoop {
+            inbox: Arc::new(Inbox::new(reactor.doorbell())),
+            ready,
+            tasks: Table::new(),
+            timers: Timers::new(),
+            reactor,
+            jobs,
+            owed: Cell::new(0),
+            handles: Arc::new(()),
+            name,
+            hope: Hope::default(),
+            polls_between_looks,
+            started,
+            looked_at: Cell::new(started),
+            looked_at_ms: Cell::new(0),
+            stopped: Cell::new(false),
+            messages: Cell::new(Vec::new()),
+        }
+    }
+
+    /// Makes a task and puts it at the right end of the deque. A runtime that is being dropped
+    /// drops the task at once; its join handle finds it cancelled.
+    pub(crate) fn spawn(
+        &self,
+        body: Pin<Box<dyn Body>>,
+        name: Option<Box<str>>,
+        at: Place,
+    ) -> Id {
+        match self.tasks.insert(Some(body), name, at, &self.inbox) {
+            Ok(task) => {
+                self.ready.push_back(task);
+                tell(|| Event::Spawn { task, at });
+                task
+            }
+            Err(body) => {
+                drop_catching(|| drop(body));
+                Id::NOBODY
+            }
+        }
+    }
+
+    fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
+        let body = (spawn.make_body)();
+        let task = self.spawn(body, None, spawn.at);
+        drop(self.tasks.detach(task));
+    }
+
+    /// Cancels a task at its next turn.
+    pub(crate) fn abort(&self, task: Id) {
+        if let Some(record) = self.tasks.abort(task) {
+            Waker::from(record).wake();
+        }
+    }
+
+    fn wake_for_another_thread(&self, task: Id) {
+        if self.tasks.woken_from_elsewhere(task) {
+            self.ready.push_back(task);
+            tell(|| Event::Wake {
+                task,
+                by: Cause::Thread,
+            });
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.ready.world().now()
+    }
+
+    /// When the loop last looked outside: a clock that costs nothing and is never fast.
+    pub(crate) fn looked_at(&self) -> Instant {
+        self.looked_at.get()
+    }
+
+    /// How many milliseconds of the loop's life had passed at its last look outside.
+    pub(crate) fn looked_at_ms(&self) -> u32 {
+        self.looked_at_ms.get()
+    }
+
+    fn duration_of(&self, until: Until) -> Option<Duration> {
+        match until {
+            Until::Now => Some(Duration::ZERO),
+            Until::Deadline(deadline) => Some(deadline.saturating_duration_since(self.now())),
+            Until::Forever => None,
+        }
+    }
+}
+
+// ===== the loop of this thread ==================================================================
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<EventLoop>>> = const { RefCell::new(None) };
+}
+
+/// The loop that runs on this thread.
+pub(crate) fn current() -> Option<Rc<EventLoop>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// Puts a task at the right end of the deque of the loop that runs on this thread.
+#[inline]
+pub(crate) fn push_back(task: Id) {
+    CURRENT.with(|current| {
+        if let Some(event_loop) = &*current.borrow() {
+            event_loop.ready.push_back(task);
+        }
+    });
+}
+
+/// Makes `event_loop` the one that runs on this thread, until the guard is dropped.
+pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
+    let address = Arc::as_ptr(&event_loop.inbox).addr();
+    Entered {
+        loop_before: CURRENT.replace(Some(event_loop)),
+        address_before: turn::set_running_loop(address),
+    }
+}
+
+/// Puts back what was before.
+pub(crate) struct Entered {
+    loop_before: Option<Rc<EventLoop>>,
+    address_before: usize,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        turn::set_running_loop(self.address_before);
+        let left = CURRENT.replace(self.loop_before.take());
+        drop(left);
+    }
+}

@@ -1,0 +1,235 @@
+//! The reactor: file descriptors on one side, wakers on the other.
+//!
+//! A socket is registered once, when it is made, and stays registered, level-triggered, until it
+//! is dropped. Nothing is re-armed between one request and the next: a request costs one read, one
+//! write, and its share of a wait.
+//!
+//! Level-triggered means that the system reports a source again and again while it is ready. That
+//! is what makes it safe (no report can be missed), and what could make it busy: so a report for
+//! which nobody waits *disarms* the source, and the next one who waits arms it again. Every report
+//! either wakes somebody or stops; no peer can keep the loop spinning.
+
+pub(crate) mod source;
+pub(crate) mod wait;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::event::{Cause, Event, tell};
+use crate::turn;
+use source::{Direction, Source, Ticket, Way};
+use wait::{Doorbell, Interest, Report, Until, Waiter};
+
+/// The sources of one loop.
+pub(crate) struct Reactor {
+    waiter: Waiter,
+    sources: RefCell<Slab<Row>>,
+    next_generation: Cell<usize>,
+    /// How many futures wait for a source.
+    waiting: Cell<usize>,
+    /// Lists that are used again at every wait.
+    reports: Cell<Vec<Report>>,
+    to_wake: Cell<Vec<(usize, Waker)>>,
+}
+
+struct Row {
+    /// The key under which the system reports it: row and generation, so that a report for a
+    /// source that is gone is never taken for one of the source that came after it.
+    key: usize,
+    source: Rc<Source<dyn AsFd>>,
+}
+
+/// Where in a key the generation begins.
+const GENERATION: u32 = usize::BITS / 2;
+
+fn row_of(key: usize) -> usize {
+    key & ((1 << GENERATION) - 1)
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Reactor {
+            waiter: Waiter::new()?,
+            sources: RefCell::new(Slab::new()),
+            next_generation: Cell::new(0),
+            waiting: Cell::new(0),
+            reports: Cell::new(Vec::new()),
+            to_wake: Cell::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn doorbell(&self) -> Doorbell {
+        self.waiter.doorbell()
+    }
+
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.borrow().is_empty()
+    }
+
+    /// Whether any future waits for a source.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    // ===== from `net` ===========================================================================
+
+    /// Watches `io` from now on.
+    pub(crate) fn register<T: AsFd + 'static>(&self, io: T) -> io::Result<Rc<Source<T>>> {
+        let armed = Interest {
+            read: true,
+            write: false,
+        };
+        let mut sources = self.sources.borrow_mut();
+        let entry = sources.vacant_entry();
+        // The top bit stays clear: the highest keys are not for sources.
+        let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
+        let key = entry.key() | generation << GENERATION;
+        self.waiter.add(&io, key, armed)?;
+        self.next_generation.set(generation + 1);
+        let source = Rc::new(Source::new(key, io, armed));
+        entry.insert(Row {
+            key,
+            source: source.clone(),
+        });
+        drop(sources);
+        tell(|| Event::Register { source: key });
+        Ok(source)
+    }
+
+    /// Stops watching. This comes before the descriptor is closed: its number may be given to
+    /// another file at once.
+    pub(crate) fn deregister<T: AsFd>(&self, source: &Source<T>) {
+        // It fails only for a descriptor that somebody else has closed already.
+        let _ = self.waiter.delete(source.fd());
+        let mut left = Vec::new();
+        for way in [Way::Read, Way::Write] {
+            source.direction(way).take_all(&mut left, source.key);
+        }
+        self.waiting.set(self.waiting.get() - left.len());
+        let row = self.sources.borrow_mut().try_remove(row_of(source.key));
+        drop(row);
+        drop(left);
+        tell(|| Event::Deregister { source: source.key });
+    }
+
+    /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:
+    /// empty at its first wait, and to be given back with [`Reactor::stop_waiting`].
+    pub(crate) fn wait_for<T: AsFd>(
+        &self,
+        source: &Source<T>,
+        way: Way,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+    ) -> io::Result<()> {
+        let direction = source.direction(way);
+        if let Some(held) = *ticket {
+            if direction.waits(held, waker) {
+                return Ok(());
+            }
+            self.stop_waiting(source, way, ticket);
+        }
+        self.arm(source, way)?;
+        *ticket = Some(direction.add(waker.clone()));
+        self.waiting.set(self.waiting.get() + 1);
+        Ok(())
+    }
+
+    /// Gives a claim back: its holder got what it wanted, or wants it no more.
+    pub(crate) fn stop_waiting<T: AsFd>(
+        &self,
+        source: &Source<T>,
+        way: Way,
+        ticket: &mut Option<Ticket>,
+    ) {
+        let Some(held) = ticket.take() else { return };
+        let waker = source.direction(way).remove(held);
+        if waker.is_some() {
+            self.waiting.set(self.waiting.get() - 1);
+        }
+    }
+
+    fn arm<T: AsFd>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
+        let mut wanted = source.armed.get();
+        match way {
+            Way::Read => wanted.read = true,
+            Way::Write => wanted.write = true,
+        }
+        if wanted == source.armed.get() {
+            return Ok(());
+        }
+        self.waiter.modify(source.fd(), source.key, wanted)?;
+        source.armed.set(wanted);
+        Ok(())
+    }
+
+    // ===== from the loop ========================================================================
+
+    /// Asks the system what is ready, sleeping as long as it may, and wakes whoever waits for it.
+    pub(crate) fn wait(&self, until: Until, now: impl Fn() -> Instant) -> io::Result<()> {
+        let mut reports = self.reports.take();
+        let mut to_wake = self.to_wake.take();
+        let waited = self.waiter.wait(until, now, &mut reports);
+        let ready = reports.len();
+        tell(|| Event::Woke { ready });
+        for report in reports.drain(..) {
+            self.hear(report, until, &mut to_wake);
+        }
+        self.waiting.set(self.waiting.get() - to_wake.len());
+        for (source, waker) in to_wake.drain(..) {
+            turn::set_cause(Cause::Source(source));
+            waker.wake();
+        }
+        self.reports.set(reports);
+        self.to_wake.set(to_wake);
+        waited
+    }
+
+    fn hear(&self, report: Report, until: Until, to_wake: &mut Vec<(usize, Waker)>) {
+        let sources = self.sources.borrow();
+        let Some(row) = sources.get(row_of(report.key)) else {
+            return;
+        };
+        if row.key != report.key {
+            return;
+        }
+        let source = &row.source;
+        let mut heeded = source.armed.get();
+        if report.readable && !wake_all(&source.reading, until, to_wake, source.key) {
+            heeded.read = false;
+        }
+        if report.writable && !wake_all(&source.writing, until, to_wake, source.key) {
+            heeded.write = false;
+        }
+        // If disarming fails the source stays as it is, and its next report tries again.
+        if heeded != source.armed.get()
+            && self.waiter.modify(source.fd(), source.key, heeded).is_ok()
+        {
+            source.armed.set(heeded);
+        }
+    }
+}
+
+/// Takes those who wait for one direction of a source that is ready. False when nobody did, nor
+/// has been woken just now: then the source need not be watched that way.
+///
+/// Somebody woken who has not tried yet counts only while the loop was not going to sleep: then
+/// that task is in the deque. If the deque was empty, the one who was woken chose not to try.
+fn wake_all(
+    direction: &Direction,
+    until: Until,
+    to_wake: &mut Vec<(usize, Waker)>,
+    key: usize,
+) -> bool {
+    direction.may_be_ready.set(true);
+    if direction.take_all(to_wake, key) > 0 {
+        direction.woken.set(true);
+        return true;
+    }
+    direction.woken.get() && until == Until::Now
+}

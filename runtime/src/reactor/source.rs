@@ -1,0 +1,157 @@
+//! One registered file descriptor: who waits for it, and what is known of it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::Waker;
+
+use super::wait::Interest;
+
+/// A file descriptor with what the reactor knows of it. The reactor holds it without its type.
+pub(crate) struct Source<T: ?Sized> {
+    pub(super) key: usize,
+    /// What the system is asked to watch at present.
+    pub(super) armed: Cell<Interest>,
+    pub(super) reading: Direction,
+    pub(super) writing: Direction,
+    io: T,
+}
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Read,
+    Write,
+}
+
+/// One way of a source.
+pub(super) struct Direction {
+    /// It is worth trying. False after a try found nothing, or a stream less than it could take.
+    pub(super) may_be_ready: Cell<bool>,
+    /// Somebody was woken and has not tried since. Until then a report says nothing new.
+    pub(super) woken: Cell<bool>,
+    waiters: RefCell<Waiters>,
+}
+
+/// Those who wait for one way of a source: nearly always one, so the first needs no allocation.
+struct Waiters {
+    first: Option<Waiter>,
+    others: Vec<Waiter>,
+    next_ticket: u32,
+}
+
+struct Waiter {
+    ticket: Ticket,
+    waker: Waker,
+}
+
+/// Names one waiter of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u32);
+
+impl<T> Source<T> {
+    pub(super) fn new(key: usize, io: T, armed: Interest) -> Self {
+        Source {
+            key,
+            armed: Cell::new(armed),
+            reading: Direction::new(),
+            writing: Direction::new(),
+            io,
+        }
+    }
+
+    pub(crate) fn io(&self) -> &T {
+        &self.io
+    }
+
+    pub(crate) fn into_io(self) -> T {
+        self.io
+    }
+}
+
+impl<T: AsFd + ?Sized> Source<T> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl<T: ?Sized> Source<T> {
+    pub(super) fn direction(&self, way: Way) -> &Direction {
+        match way {
+            Way::Read => &self.reading,
+            Way::Write => &self.writing,
+        }
+    }
+
+    /// Whether it is worth trying.
+    #[inline]
+    pub(crate) fn may_be_ready(&self, way: Way) -> bool {
+        let direction = self.direction(way);
+        direction.woken.set(false);
+        direction.may_be_ready.get()
+    }
+
+    /// A try found nothing: the next one waits for a report.
+    #[inline]
+    pub(crate) fn set_not_ready(&self, way: Way) {
+        self.direction(way).may_be_ready.set(false);
+    }
+}
+
+impl Direction {
+    fn new() -> Self {
+        Direction {
+            may_be_ready: Cell::new(true),
+            woken: Cell::new(false),
+            waiters: RefCell::new(Waiters {
+                first: None,
+                others: Vec::new(),
+                next_ticket: 0,
+            }),
+        }
+    }
+
+    /// Whether the holder of `ticket` still waits, and is woken by `waker`.
+    pub(super) fn waits(&self, ticket: Ticket, waker: &Waker) -> bool {
+        let waiters = self.waiters.borrow();
+        waiters
+            .iter()
+            .any(|waiter| waiter.ticket == ticket && waiter.waker.will_wake(waker))
+    }
+
+    pub(super) fn add(&self, waker: Waker) -> Ticket {
+        let mut waiters = self.waiters.borrow_mut();
+        let ticket = Ticket(waiters.next_ticket);
+        waiters.next_ticket = waiters.next_ticket.wrapping_add(1);
+        let waiter = Waiter { ticket, waker };
+        match waiters.first {
+            None => waiters.first = Some(waiter),
+            Some(_) => waiters.others.push(waiter),
+        }
+        ticket
+    }
+
+    /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
+    pub(super) fn remove(&self, ticket: Ticket) -> Option<Waker> {
+        let mut waiters = self.waiters.borrow_mut();
+        if let Some(first) = waiters.first.take_if(|first| first.ticket == ticket) {
+            return Some(first.waker);
+        }
+        let at = waiters.others.iter().position(|w| w.ticket == ticket)?;
+        Some(waiters.others.remove(at).waker)
+    }
+
+    /// All who wait, to be woken; they wait no longer. How many they were is returned.
+    pub(super) fn take_all(&self, into: &mut Vec<(usize, Waker)>, key: usize) -> usize {
+        let mut waiters = self.waiters.borrow_mut();
+        let before = into.len();
+        into.extend(waiters.first.take().map(|waiter| (key, waiter.waker)));
+        into.extend(waiters.others.drain(..).map(|waiter| (key, waiter.waker)));
+        into.len() - before
+    }
+}
+
+impl Waiters {
+    fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.first.iter().chain(&self.others)
+    }
+}

@@ -1,0 +1,644 @@
+//! The front of the machine: how a program gets a loop, and how others reach it.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{Location, resume_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::event::{self, Event, Listener, Place};
+use crate::event_loop::{self, EventLoop, Returned};
+use crate::offload::ThreadPool;
+use crate::reactor::Reactor;
+use crate::task::body::{Body, Plain, TaskBody};
+use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
+use crate::task::{Id, JoinError};
+use crate::turn;
+use crate::world::World;
+
+/// How many turns the loop takes between two looks outside, unless it is told otherwise.
+const POLLS_BETWEEN_LOOKS: u32 = 64;
+
+/// Runs `future` to its end on this thread and returns what it returned.
+///
+/// This is `asyncio.run`: it makes a [`Runtime`], runs the future as its main task, and drops the
+/// runtime, with all tasks that are left, when the main task has ended.
+///
+/// # Panics
+///
+/// - When the future panics, with its panic.
+/// - When a runtime is running on this thread already.
+/// - When the main task is aborted, the loop is stopped, or the program can never go on; see
+///   [`Runtime::try_block_on`].
+/// - When the system has no file descriptors left for the loop.
+///
+/// ```
+/// let answer = popleft::run(async { 6 * 7 });
+/// assert_eq!(answer, 42);
+/// ```
+#[track_caller]
+pub fn run<F: Future>(future: F) -> F::Output {
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("cannot make a runtime: {error}"),
+    }
+}
+
+/// A loop with its tasks, timers, sources and thread pool.
+///
+/// Tasks live as long as their runtime: those that were spawned in one [`block_on`] and have not
+/// ended go on in the next one. Dropping the runtime drops them all, on this thread, and waits a
+/// set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
+///
+/// [`block_on`]: Runtime::block_on
+pub struct Runtime {
+    event_loop: Rc<EventLoop>,
+    listener: Option<Listener>,
+}
+
+impl Runtime {
+    /// A runtime with the usual settings.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no file descriptors left.
+    pub fn new() -> io::Result<Runtime> {
+        Runtime::builder().build()
+    }
+
+    /// Makes a runtime with other settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Runs `future` as the main task, and all other tasks meanwhile, until it has ended. It need
+    /// not be `'static`: it may borrow from the caller.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`] does.
+    ///
+    /// ```
+    /// let runtime = popleft::Runtime::new().unwrap();
+    /// let text = String::from("borrowed");
+    /// let length = runtime.block_on(async { text.len() });
+    /// assert_eq!(length, 8);
+    /// ```
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self.try_block_on(future) {
+            Ok(output) => output,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The same, but returns an error where the main task cannot come to its end.
+    ///
+    /// # Errors
+    ///
+    /// - [`RunError::Stopped`]: another thread called [`Handle::stop`].
+    /// - [`RunError::Cancelled`]: the main task was aborted.
+    /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, nobody waits for a socket
+    ///   or for the thread pool, and there is no waker and no [`Handle`] left outside the loop:
+    ///   nothing can ever happen. A report of who waits for what has been printed to standard
+    ///   error.
+    ///
+    /// # Panics
+    ///
+    /// When the future panics, and when a runtime is running on this thread already.
+    #[track_caller]
+    pub fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
+        assert!(
+            turn::running_loop() == 0,
+            "cannot run a runtime inside a runtime: this thread is running one already; \
+             spawn a task or await the future instead"
+        );
+        let at = Place::of(Location::caller());
+        let _listening = Listening::start(self.listener.clone());
+        let entered = event_loop::enter(self.event_loop.clone());
+        let _door = DebuggersDoor::open(&self.event_loop);
+
+        let mut output = None;
+        // Through the block the task's own output is `()`, which may lie in a task's box; the
+        // future and its output may borrow whatever they like.
+        let main = async { output = Some(future.await) };
+        let mut body = pin!(TaskBody::<_, ()>::new(Plain::new(main)));
+        let main = MainTask::spawn(&self.event_loop, at);
+        let returned = self.event_loop.run(main.id, body.as_mut());
+        let mut result: Option<Result<(), JoinError>> = None;
+        if returned == Returned::MainEnded {
+            body.as_mut().take_result(&mut result);
+        }
+        drop(main);
+        // Dropped while the loop is still this thread's: what it held may need it.
+        body.set(TaskBody::Ended { result: None });
+        drop(entered);
+
+        match (returned, result) {
+            (Returned::Stopped, _) => Err(RunError::Stopped),
+            (Returned::Stalled, _) => Err(RunError::Stalled),
+            (Returned::MainEnded, Some(Err(error))) if error.is_panic() => {
+                resume_unwind(error.into_panic())
+            }
+            (Returned::MainEnded, _) => output.ok_or(RunError::Cancelled),
+        }
+    }
+
+    /// Runs tasks until another thread, or a task, calls [`Handle::stop`]: asyncio's
+    /// `run_forever`.
+    ///
+    /// # Panics
+    ///
+    /// When a runtime is running on this thread already, and when the tasks can never go on.
+    #[track_caller]
+    pub fn run_until_stopped(&self) {
+        match self.try_block_on(std::future::pending::<()>()) {
+            Ok(()) | Err(RunError::Stopped) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A handle through which other threads reach this runtime.
+    pub fn handle(&self) -> Handle {
+        Handle::of(&self.event_loop)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _listening = Listening::start(self.listener.clone());
+        // What tasks hold may wake, spawn, or give timers back while it is dropped; all that is
+        // meant for this loop, whichever runs on this thread.
+        let _entered = event_loop::enter(self.event_loop.clone());
+        self.event_loop.tasks.close();
+        let unread = self.event_loop.inbox.close();
+        crate::task::body::drop_catching(|| drop(unread));
+        self.event_loop.jobs.shut_down();
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("name", &self.event_loop.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The main task's row in the table, for as long as its future lies on the stack.
+struct MainTask<'a> {
+    event_loop: &'a EventLoop,
+    id: Id,
+}
+
+impl<'a> MainTask<'a> {
+    fn spawn(event_loop: &'a EventLoop, at: Place) -> Self {
+        let name = Some(event_loop.name.clone().into_boxed_str());
+        let inserted = event_loop.tasks.insert(None, name, at, &event_loop.inbox);
+        let Ok(id) = inserted else {
+            unreachable!("the table is closed only when the runtime is dropped");
+        };
+        event_loop.ready.push_back(id);
+        event::tell(|| Event::Spawn { task: id, at });
+        MainTask { event_loop, id }
+    }
+}
+
+impl Drop for MainTask<'_> {
+    fn drop(&mut self) {
+        self.event_loop.tasks.remove_main(self.id);
+    }
+}
+
+/// Installs a runtime's listener for as long as the runtime is at work on this thread.
+struct Listening {
+    before: Option<Option<Listener>>,
+}
+
+impl Listening {
+    fn start(listener: Option<Listener>) -> Self {
+        Listening {
+            before: listener.map(|listener| event::listen(Some(listener))),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            event::listen(before);
+        }
+    }
+}
+
+/// Why [`Runtime::try_block_on`] has no output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// [`Handle::stop`] was called before the main task had ended.
+    Stopped,
+    /// The main task was aborted.
+    Cancelled,
+    /// Every task is parked and nothing is left that could wake one.
+    Stalled,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RunError::Stopped => "the loop was stopped before its main task had ended",
+            RunError::Cancelled => "the main task was cancelled",
+            RunError::Stalled => "every task is parked and nothing is left that could wake one",
+        })
+    }
+}
+
+impl Error for RunError {}
+
+// ===== settings =================================================================================
+
+/// The settings of a runtime; see [`Runtime::builder`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let runtime = popleft::Runtime::builder()
+///     .name("server")
+///     .pool_size(4)
+///     .shutdown_timeout(Duration::from_millis(200))
+///     .build()
+///     .unwrap();
+/// runtime.block_on(async {});
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    name: String,
+    polls_between_looks: u32,
+    pool_size: usize,
+    pool_idle: Duration,
+    shutdown_timeout: Duration,
+    listener: Option<Listener>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            name: String::from("main"),
+            polls_between_looks: POLLS_BETWEEN_LOOKS,
+            pool_size: ThreadPool::USUAL_SIZE,
+            pool_idle: ThreadPool::USUAL_IDLE_TIME,
+            shutdown_timeout: Duration::from_secs(1),
+            listener: None,
+        }
+    }
+}
+
+impl Builder {
+    /// The name of the main task, and the beginning of the names of the pool's threads. `main` if
+    /// you do not say.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many turns the loop takes before it looks outside though more tasks are ready. Fewer
+    /// make it quicker to see sockets and timers, more make it look less often. 64 if you do not
+    /// say; 0 counts as 1.
+    pub fn polls_between_looks(mut self, polls: u32) -> Self {
+        self.polls_between_looks = polls.max(1);
+        self
+    }
+
+    /// How many threads the pool behind [`spawn_blocking`](crate::spawn_blocking) may have. They
+    /// are started when they are needed. 32 if you do not say; 0 counts as 1.
+    pub fn pool_size(mut self, threads: usize) -> Self {
+        self.pool_size = threads.max(1);
+        self
+    }
+
+    /// How long a thread of the pool waits for a job before it ends. 10 s if you do not say.
+    pub fn pool_idle(mut self, idle: Duration) -> Self {
+        self.pool_idle = idle;
+        self
+    }
+
+    /// How long dropping the runtime waits for jobs that are running on the pool. Those that take
+    /// longer are abandoned: their threads run on. 1 s if you do not say.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Has `listener` told of everything that happens in the runtime, as it happens, on the loop's
+    /// own thread. What the listener does itself is not told.
+    ///
+    /// ```
+    /// use popleft::event::Event;
+    /// use std::{cell::Cell, rc::Rc};
+    ///
+    /// let polls = Rc::new(Cell::new(0));
+    /// let count = polls.clone();
+    /// let runtime = popleft::Runtime::builder()
+    ///     .listener(move |event| {
+    ///         if let Event::Poll { .. } = event {
+    ///             count.set(count.get() + 1);
+    ///         }
+    ///     })
+    ///     .build()
+    ///     .unwrap();
+    /// runtime.block_on(popleft::yield_now());
+    /// assert_eq!(polls.get(), 2);
+    /// ```
+    pub fn listener(mut self, listener: impl Fn(&Event) + 'static) -> Self {
+        self.listener = Some(Rc::new(listener));
+        self
+    }
+
+    /// Makes the runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no file descriptors left.
+    pub fn build(self) -> io::Result<Runtime> {
+        let jobs = ThreadPool::new(
+            &self.name,
+            self.pool_size,
+            self.pool_idle,
+            self.shutdown_timeout,
+        );
+        let event_loop = EventLoop::new(
+            self.name,
+            self.polls_between_looks,
+            Ready::new(World::Real),
+            Reactor::new()?,
+            Box::new(jobs),
+        );
+        Ok(Runtime {
+            event_loop: Rc::new(event_loop),
+            listener: self.listener,
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("polls_between_looks", &self.polls_between_looks)
+            .field("pool_size", &self.pool_size)
+            .field("pool_idle", &self.pool_idle)
+            .field("shutdown_timeout", &self.shutdown_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+// ===== from other threads =======================================================================
+
+/// Reaches a runtime from any thread. Clones reach the same one.
+///
+/// Nothing is done at once: each call leaves a message in the loop's inbox, and wakes the loop if
+/// it sleeps. Once the runtime is gone the calls do nothing.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+    _alive: Arc<()>,
+}
+
+impl Handle {
+    fn of(event_loop: &EventLoop) -> Handle {
+        Handle {
+            inbox: event_loop.inbox.clone(),
+            _alive: event_loop.handles.clone(),
+        }
+    }
+
+    /// The handle of the runtime that is running on this thread, if one is.
+    pub fn current() -> Option<Handle> {
+        event_loop::current().map(|event_loop| Handle::of(&event_loop))
+    }
+
+    /// Spawns `future` on the runtime's own thread: asyncio's `run_coroutine_threadsafe`.
+    ///
+    /// The returned handle can be awaited on any executor, or waited for by a thread.
+    ///
+    /// ```
+    /// popleft::run(async {
+    ///     let handle = popleft::Handle::current().unwrap();
+    ///     let asked = popleft::spawn_blocking(move || {
+    ///         // On another thread: have the loop compute something, and block until it is there.
+    ///         handle.spawn(async { 6 * 7 }).wait().unwrap()
+    ///     });
+    ///     assert_eq!(asked.await.unwrap(), 42);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> RemoteHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mailbox = Arc::new(Mailbox {
+            inside: Mutex::new(Delivery::Awaited(None)),
+            delivered: Condvar::new(),
+        });
+        // If the task goes before it has a result, the postman says so while it is dropped.
+        let postman = Postman {
+            mailbox: Some(mailbox.clone()),
+        };
+        let send_result = async move {
+            let output = future.await;
+            postman.deliver(Some(output));
+        };
+        self.inbox.send(Message::Spawn(RemoteSpawn {
+            make_body: Box::new(move || Box::pin(TaskBody::new(Plain::new(send_result)))),
+            at: Place::of(Location::caller()),
+        }));
+        RemoteHandle { mailbox }
+    }
+
+    /// Cancels a task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does.
+    pub fn abort(&self, task: Id) {
+        self.inbox.send(Message::Abort(task));
+    }
+
+    /// Has the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
+    /// [`RunError::Stopped`]. If the loop is not running, its next run stops at once.
+    pub fn stop(&self) {
+        self.inbox.send(Message::Stop);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// What [`Handle::spawn`] returns: the result of a task on another thread's runtime.
+///
+/// A future for those who may await, [`wait`](RemoteHandle::wait) for those who may block. Dropping
+/// it leaves the task alone.
+pub struct RemoteHandle<T> {
+    mailbox: Arc<Mailbox<T>>,
+}
+
+/// The task was cancelled, panicked, or went with its runtime before it had a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task ended without a result")
+    }
+}
+
+impl Error for Lost {}
+
+struct Mailbox<T> {
+    inside: Mutex<Delivery<T>>,
+    delivered: Condvar,
+}
+
+enum Delivery<T> {
+    Awaited(Option<Waker>),
+    Here(Option<T>),
+}
+
+impl<T> Mailbox<T> {
+    fn lock(&self) -> MutexGuard<'_, Delivery<T>> {
+        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl<T> RemoteHandle<T> {
+    /// Blocks this thread until the task has ended.
+    ///
+    /// Called on the loop's own thread it would wait for itself: await the handle there.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`] when the task was cancelled, panicked, or went with its runtime.
+    ///
+    /// # Panics
+    ///
+    /// When a runtime is running on this thread: it would stand still.
+    #[track_caller]
+    pub fn wait(self) -> Result<T, Lost> {
+        assert!(
+            turn::running_loop() == 0,
+            "`RemoteHandle::wait` would block the runtime that is running on this thread; \
+             await the handle instead"
+        );
+        let mut delivery = self.mailbox.lock();
+        loop {
+            match &mut *delivery {
+                Delivery::Here(result) => return result.take().ok_or(Lost),
+                Delivery::Awaited(_) => {
+                    let woken = self.mailbox.delivered.wait(delivery);
+                    delivery = woken.unwrap_or_else(|e| e.into_inner());
+                }
+            }
+        }
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        matches!(*self.mailbox.lock(), Delivery::Here(_))
+    }
+}
+
+impl<T> Future for RemoteHandle<T> {
+    type Output = Result<T, Lost>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
+        let mut delivery = self.mailbox.lock();
+        match &mut *delivery {
+            Delivery::Here(result) => Poll::Ready(result.take().ok_or(Lost)),
+            Delivery::Awaited(waiting) => {
+                let replaced = waiting.replace(waker);
+                drop(delivery);
+                drop(replaced);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for RemoteHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// Brings a result into the mailbox; dropped with empty hands, it says that none will come.
+struct Postman<T> {
+    mailbox: Option<Arc<Mailbox<T>>>,
+}
+
+impl<T> Postman<T> {
+    fn deliver(mut self, result: Option<T>) {
+        self.put(result);
+    }
+
+    fn put(&mut self, result: Option<T>) {
+        let Some(mailbox) = self.mailbox.take() else {
+            return;
+        };
+        let before = std::mem::replace(&mut *mailbox.lock(), Delivery::Here(result));
+        mailbox.delivered.notify_all();
+        if let Delivery::Awaited(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Postman<T> {
+    fn drop(&mut self) {
+        self.put(None);
+    }
+}
+
+// ===== the debugger's door ======================================================================
+
+/// The loops that are running in this process, for a debugger to find: it can read a static
+/// without knowing any thread's stack. Nothing in the library reads them.
+static RUNNING_LOOPS: [AtomicPtr<EventLoop>; 64] =
+    [const { AtomicPtr::new(std::ptr::null_mut()) }; 64];
+
+struct DebuggersDoor {
+    /// `None` when more loops are running than the debugger can be shown.
+    slot: Option<&'static AtomicPtr<EventLoop>>,
+}
+
+impl DebuggersDoor {
+    fn open(event_loop: &Rc<EventLoop>) -> Self {
+        let address = Rc::as_ptr(event_loop).cast_mut();
+        let slot = RUNNING_LOOPS.iter().find(|slot| {
+            slot.compare_exchange(
+                std::ptr::null_mut(),
+                address,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+        });
+        DebuggersDoor { slot }
+    }
+}
+
+impl Drop for DebuggersDoor {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            slot.store(std::ptr::null_mut(), Ordering::Relaxed);
+        }
+    }
+}

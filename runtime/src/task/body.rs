@@ -1,0 +1,143 @@
+//! A task's future, and after its end its result, in one box.
+//!
+//! The loop holds tasks of every type, so it sees them through the trait [`Body`]. The result
+//! stays in the task's own box until a join handle, which knows its type, takes it out through
+//! `&mut dyn Any`: one allocation a task, and no `unsafe`.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::{Id, JoinError};
+use crate::event::End;
+
+/// What the loop can do with a task whatever its type.
+pub(crate) trait Body {
+    /// Polls the future. `Ready` says how the task ended; the result is kept. Never panics: a
+    /// panic of the future, also in its drop, is a way to end.
+    fn poll(self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<End>;
+
+    /// Drops the future where it stands. Never panics.
+    fn cancel(self: Pin<&mut Self>, id: Id) -> End;
+
+    /// Moves the result into `out`, an `Option<Result<T, JoinError>>` of the task's own `T`.
+    fn take_result(self: Pin<&mut Self>, out: &mut dyn Any);
+
+    /// The panic with which the task ended and which nobody has taken.
+    fn untaken_panic(&self) -> Option<&JoinError>;
+}
+
+pin_project! {
+    /// The one implementation: the future first, its result later, in the same place.
+    #[project = TaskBodyProjection]
+    pub(crate) enum TaskBody<F, T> {
+        Running { #[pin] future: F },
+        Ended { result: Option<Result<T, JoinError>> },
+    }
+}
+
+impl<F, T> TaskBody<F, T>
+where
+    F: Future<Output = Result<T, JoinError>>,
+{
+    pub(crate) fn new(future: F) -> Self {
+        TaskBody::Running { future }
+    }
+
+    /// Drops the future and puts `result` in its place. If that drop panics the task ends with
+    /// this panic.
+    fn end(mut self: Pin<&mut Self>, id: Id, result: Result<T, JoinError>) -> End {
+        let ended = TaskBody::Ended {
+            result: Some(result),
+        };
+        let dropped = catch_unwind(AssertUnwindSafe(|| self.set(ended)));
+        if let Err(payload) = dropped {
+            // The assignment was made nevertheless; the result that it brought goes now.
+            let panicked = TaskBody::Ended {
+                result: Some(Err(JoinError::panic(id, payload))),
+            };
+            drop_catching(|| self.set(panicked));
+        }
+        match self.project() {
+            TaskBodyProjection::Ended {
+                result: Some(Err(error)),
+            } => error.end(),
+            _ => End::Ok,
+        }
+    }
+}
+
+impl<F, T> Body for TaskBody<F, T>
+where
+    F: Future<Output = Result<T, JoinError>>,
+    T: 'static,
+{
+    fn poll(mut self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<End> {
+        let TaskBodyProjection::Running { future } = self.as_mut().project() else {
+            unreachable!("an ended task has no turn");
+        };
+        let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result,
+            Err(payload) => Err(JoinError::panic(id, payload)),
+        };
+        Poll::Ready(self.end(id, result))
+    }
+
+    fn cancel(self: Pin<&mut Self>, id: Id) -> End {
+        self.end(id, Err(JoinError::cancelled(id)))
+    }
+
+    fn take_result(self: Pin<&mut Self>, out: &mut dyn Any) {
+        if let TaskBodyProjection::Ended { result } = self.project()
+            && let Some(out) = out.downcast_mut()
+        {
+            *out = result.take();
+        }
+    }
+
+    fn untaken_panic(&self) -> Option<&JoinError> {
+        match self {
+            TaskBody::Ended {
+                result: Some(Err(error)),
+            } if error.is_panic() => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Runs `drop_something`, and swallows its panic: the std hook has printed it, and there is nobody
+/// left whom it could reach.
+pub(crate) fn drop_catching(drop_something: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_something)) {
+        // Its own drop might panic as well.
+        std::mem::forget(payload);
+    }
+}
+
+pin_project! {
+    /// A future as people write them: whatever it returns is a success.
+    pub(crate) struct Plain<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F> Plain<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Plain { future }
+    }
+}
+
+impl<F: Future> Future for Plain<F> {
+    type Output = Result<F::Output, JoinError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(Ok)
+    }
+}

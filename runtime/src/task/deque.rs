@@ -1,0 +1,161 @@
+//! The deque of ready tasks, and the inbox for other threads.
+//!
+//! The deque belongs to the loop's thread and is plain memory. Everyone else leaves a message in
+//! the inbox, behind a mutex. Whether the loop sleeps is written inside that mutex: whoever leaves
+//! a message either finds the loop awake, and then it will look before it sleeps, or finds it
+//! asleep, and rings. No wake can fall between.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Mutex, MutexGuard};
+
+use super::Id;
+use super::body::Body;
+use crate::event::Place;
+use crate::reactor::wait::Doorbell;
+use crate::world::World;
+
+/// The tasks that are ready, the one that has waited longest at the left end.
+pub(crate) struct Ready {
+    tasks: RefCell<VecDeque<Id>>,
+    world: World,
+}
+
+impl Ready {
+    pub(crate) fn new(world: World) -> Self {
+        Ready {
+            tasks: RefCell::new(VecDeque::new()),
+            world,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push_back(&self, task: Id) {
+        self.tasks.borrow_mut().push_back(task);
+    }
+
+    /// Takes the leftmost task, unless the world says otherwise.
+    #[inline]
+    pub(crate) fn popleft(&self) -> Option<Id> {
+        self.world.choose(&mut self.tasks.borrow_mut())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.borrow().is_empty()
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+}
+
+/// What another thread may ask of a loop.
+pub(crate) enum Message {
+    /// Put this task into the deque.
+    Wake(Id),
+    /// Make a task.
+    Spawn(RemoteSpawn),
+    /// Cancel this task.
+    Abort(Id),
+    /// Return from the loop before the main task has ended.
+    Stop,
+}
+
+/// A task that comes from another thread: its future may not be `Send` once it runs, but what
+/// makes it has to be.
+pub(crate) struct RemoteSpawn {
+    pub(crate) make_body: Box<dyn FnOnce() -> Pin<Box<dyn Body>> + Send>,
+    pub(crate) at: Place,
+}
+
+/// The letter box of one loop.
+pub(crate) struct Inbox {
+    inside: Mutex<Inside>,
+    /// Whether there is something inside. A hint, so that a loop with work to do need not take the
+    /// lock to find nothing; it is exact whenever the lock is held.
+    filled: AtomicBool,
+    doorbell: Doorbell,
+}
+
+struct Inside {
+    messages: Vec<Message>,
+    /// The loop sleeps, or is about to, and nobody has rung yet.
+    asleep: bool,
+    /// The runtime is gone; nobody will read.
+    closed: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new(doorbell: Doorbell) -> Self {
+        Inbox {
+            inside: Mutex::new(Inside {
+                messages: Vec::new(),
+                asleep: false,
+                closed: false,
+            }),
+            filled: AtomicBool::new(false),
+            doorbell,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // Nothing that can panic runs under this lock, but a poisoned one would still be whole.
+        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Leaves a message, and rings if the loop sleeps: at most once for each sleep. False, and the
+    /// message is dropped, when the runtime is gone.
+    pub(crate) fn send(&self, message: Message) -> bool {
+        let mut inside = self.lock();
+        if inside.closed {
+            // The message may hold a future of somebody's; it must not be dropped under the lock.
+            drop(inside);
+            drop(message);
+            return false;
+        }
+        inside.messages.push(message);
+        self.filled.store(true, Release);
+        let ring = std::mem::take(&mut inside.asleep);
+        drop(inside);
+        if ring {
+            self.doorbell.ring();
+        }
+        true
+    }
+
+    /// Whether something may be inside. May be late in saying yes; never sleep on its word.
+    #[inline]
+    pub(crate) fn may_have_messages(&self) -> bool {
+        self.filled.load(Acquire)
+    }
+
+    /// The loop wants to sleep. False when a message has come: then it must not.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        let mut inside = self.lock();
+        inside.asleep = inside.messages.is_empty();
+        inside.asleep
+    }
+
+    /// The loop is awake; from now on nobody needs to ring.
+    pub(crate) fn wake_up(&self) {
+        self.lock().asleep = false;
+    }
+
+    /// Takes all messages, in the order in which they came. `into` must be empty; its memory is
+    /// used for the next ones.
+    pub(crate) fn take(&self, into: &mut Vec<Message>) {
+        let mut inside = self.lock();
+        std::mem::swap(&mut inside.messages, into);
+        self.filled.store(false, Release);
+    }
+
+    /// The runtime ends: what is inside is returned, what comes later is dropped.
+    pub(crate) fn close(&self) -> Vec<Message> {
+        let mut inside = self.lock();
+        inside.closed = true;
+        self.filled.store(false, Release);
+        std::mem::take(&mut inside.messages)
+    }
+}

@@ -1,0 +1,224 @@
+//! Tasks: what `spawn` makes, the loop runs, and a join handle waits for.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `body.rs` | a task's future, and after its end its result, in one box |
+//! | `table.rs` | the slab of all tasks |
+//! | `deque.rs` | the deque of those that are ready, and the inbox for other threads |
+//! | `waker.rs` | a task's public record, which is also what wakes it |
+//! | `join.rs` | join handles and join errors |
+
+pub(crate) mod body;
+pub(crate) mod deque;
+pub(crate) mod join;
+pub(crate) mod table;
+pub(crate) mod waker;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::event::{Place, Why};
+use crate::event_loop;
+use crate::turn;
+use body::{Body, Plain, TaskBody};
+
+pub use join::{JoinError, JoinHandle};
+
+/// The name of a task among all that a runtime has spawned.
+///
+/// It prints as the number of tasks spawned before it: the main task is 0. Behind the number
+/// stands the task's place in the table, so that finding a task takes no search. A number comes
+/// back after four thousand million spawns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Id {
+    /// The row of the table. Rows are used again.
+    pub(crate) index: u32,
+    /// The generation of the row, which is also the running number of the task.
+    pub(crate) number: u32,
+}
+
+impl Id {
+    /// What a task has that never was: it was spawned while its runtime was being dropped.
+    pub(crate) const NOBODY: Id = Id {
+        index: u32::MAX,
+        number: u32::MAX,
+    };
+
+    /// The running number: 0 for the main task, 1 for the first one spawned.
+    pub fn number(self) -> u32 {
+        self.number
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number, f)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.number)
+    }
+}
+
+/// Makes a task of `future` and puts it at the right end of the deque.
+///
+/// It starts at its turn, not now. It runs on this thread only, so it need not be `Send`. Dropping
+/// the returned handle detaches the task: it runs on, and its result is dropped. To end it early
+/// use [`JoinHandle::abort`].
+///
+/// # Panics
+///
+/// When no runtime is running on this thread.
+///
+/// ```
+/// let sum = popleft::run(async {
+///     let one = popleft::spawn(async { 1 });
+///     let two = popleft::spawn(async { 2 });
+///     one.await.unwrap() + two.await.unwrap()
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+{
+    Builder::new().spawn(future)
+}
+
+/// Gives a task a name before it is spawned. The name shows in reports, in a debugger and in what
+/// a panic prints.
+///
+/// ```
+/// popleft::run(async {
+///     let task = popleft::task::Builder::new().name("monitor").spawn(async {
+///         popleft::task::current().unwrap().name().unwrap().to_string()
+///     });
+///     assert_eq!(task.await.unwrap(), "monitor");
+/// });
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct Builder {
+    name: Option<Box<str>>,
+}
+
+impl Builder {
+    /// A builder that gives no name.
+    pub fn new() -> Self {
+        Builder::default()
+    }
+
+    /// Sets the name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// Spawns the task; see [`spawn`].
+    ///
+    /// # Panics
+    ///
+    /// When no runtime is running on this thread.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+    {
+        let body = Box::pin(TaskBody::new(Plain::new(future)));
+        self.spawn_body(body)
+    }
+
+    /// Spawns a body that makes its own result; what a task awaits on the thread pool is one.
+    #[track_caller]
+    pub(crate) fn spawn_body<T>(self, body: Pin<Box<dyn Body>>) -> JoinHandle<T> {
+        let place = Place::of(Location::caller());
+        let Some(event_loop) = event_loop::current() else {
+            panic!("cannot spawn a task: no runtime is running on this thread");
+        };
+        let id = event_loop.spawn(body, self.name, place);
+        JoinHandle::new(id, event_loop)
+    }
+}
+
+/// What the running task can know of itself; see [`current`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Current {
+    id: Id,
+    name: Option<String>,
+}
+
+impl Current {
+    /// The task's id.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The name that it was given, if it was.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// The task whose turn it is on this thread; `None` outside of any.
+pub fn current() -> Option<Current> {
+    let crate::event::Cause::Task(id) = turn::cause() else {
+        return None;
+    };
+    let event_loop = event_loop::current()?;
+    let name = event_loop.tasks.record(id)?.name().map(str::to_string);
+    Some(Current { id, name })
+}
+
+/// Goes to the right end of the deque: everyone who is ready has a turn before this task goes on.
+///
+/// It is ready at the second poll. Dropping it does nothing.
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// let log = Rc::new(RefCell::new(vec![]));
+/// popleft::run(async {
+///     let other = log.clone();
+///     popleft::spawn(async move { other.borrow_mut().push("other") });
+///     log.borrow_mut().push("main");
+///     popleft::yield_now().await;
+///     log.borrow_mut().push("main again");
+/// });
+/// assert_eq!(*log.borrow(), ["main", "other", "main again"]);
+/// ```
+#[track_caller]
+pub fn yield_now() -> YieldNow {
+    YieldNow {
+        yielded: false,
+        at: Location::caller(),
+    }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+    at: &'static Location<'static>,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        turn::park_at(Why::Yield, self.at);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,356 @@
+//! The slab of all tasks.
+//!
+//! Every method borrows the table for a few lines and gives back what has to be dropped or woken,
+//! so that no code of the user's (a poll, a wake, a drop) ever runs while it is borrowed. That is
+//! the commonest way in which hand-written runtimes crash.
+
+use std::any::Any;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::Id;
+use super::body::{Body, drop_catching};
+use super::deque::Inbox;
+use super::waker::{Record, State};
+use crate::event::{Place, Why};
+
+/// How many records of ended tasks are kept to be used again.
+const SPARE_RECORDS: usize = 1024;
+
+/// All tasks of one loop.
+pub(crate) struct Table {
+    slots: RefCell<Slab<Slot>>,
+    spare: RefCell<Vec<Arc<Record>>>,
+    next_number: Cell<u32>,
+    /// The runtime is being dropped: no new tasks.
+    closed: Cell<bool>,
+}
+
+/// One task.
+struct Slot {
+    /// The future or the result. `None` during its turn, and always for the main task, whose
+    /// future lies on the stack of `block_on`.
+    body: Option<Pin<Box<dyn Body>>>,
+    /// The waker that its polls are given, made once. `None` during its turn.
+    waker: Option<Waker>,
+    record: Arc<Record>,
+    /// Whom its end wakes.
+    joiner: Option<Waker>,
+    number: u32,
+    /// There is no join handle: the slot goes with the task.
+    detached: bool,
+    /// It ends at its next turn.
+    aborted: bool,
+}
+
+/// What the loop takes out of a slot for the time of a turn.
+pub(crate) struct Taken {
+    pub(crate) body: Option<Pin<Box<dyn Body>>>,
+    pub(crate) waker: Waker,
+    pub(crate) aborted: bool,
+}
+
+/// What a finished task leaves to do, outside any borrow.
+pub(crate) struct Left {
+    /// To be woken.
+    pub(crate) joiner: Option<Waker>,
+    /// To be dropped, and its record to be used again: nobody wants the result.
+    pub(crate) unwanted: Option<(Arc<Record>, Pin<Box<dyn Body>>)>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Table {
+            slots: RefCell::new(Slab::new()),
+            spare: RefCell::new(Vec::new()),
+            next_number: Cell::new(0),
+            closed: Cell::new(false),
+        }
+    }
+
+    // ===== a task's life, in order ==============================================================
+
+    /// Makes room for a task. `body` is `None` for the main task. Gives the body back when the
+    /// table is closed.
+    pub(crate) fn insert(
+        &self,
+        body: Option<Pin<Box<dyn Body>>>,
+        name: Option<Box<str>>,
+        spawned_at: Place,
+        inbox: &Arc<Inbox>,
+    ) -> Result<Id, Option<Pin<Box<dyn Body>>>> {
+        if self.closed.get() {
+            return Err(body);
+        }
+        let number = self.next_number.get();
+        self.next_number.set(number.wrapping_add(1));
+        let mut slots = self.slots.borrow_mut();
+        let entry = slots.vacant_entry();
+        let id = Id {
+            index: entry.key() as u32,
+            number,
+        };
+        let record = self.record_for(id, name, spawned_at, inbox);
+        entry.insert(Slot {
+            body,
+            waker: Some(Waker::from(record.clone())),
+            record,
+            joiner: None,
+            number,
+            detached: false,
+            aborted: false,
+        });
+        Ok(id)
+    }
+
+    fn record_for(
+        &self,
+        id: Id,
+        name: Option<Box<str>>,
+        spawned_at: Place,
+        inbox: &Arc<Inbox>,
+    ) -> Arc<Record> {
+        if let Some(mut record) = self.spare.borrow_mut().pop()
+            && let Some(unshared) = Arc::get_mut(&mut record)
+        {
+            unshared.reuse(id, name, spawned_at);
+            return record;
+        }
+        Arc::new(Record::new(id, name, spawned_at, inbox.clone()))
+    }
+
+    /// The task's turn begins: takes out what is polled. `None` when the task has ended since it
+    /// was put into the deque.
+    #[inline]
+    pub(crate) fn begin_turn(&self, id: Id) -> Option<Taken> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = live(&mut slots, id)?;
+        let waker = slot.waker.take()?;
+        slot.record.set_state(State::Running);
+        Some(Taken {
+            body: slot.body.take(),
+            waker,
+            aborted: slot.aborted,
+        })
+    }
+
+    /// The turn ended with `Pending`: puts everything back.
+    #[inline]
+    pub(crate) fn park(&self, id: Id, taken: Taken, why: Why, place: Place, since: u32) {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = live(&mut slots, id) {
+            slot.body = taken.body;
+            slot.waker = Some(taken.waker);
+            slot.record.set_parked(why, place, since);
+        }
+    }
+
+    /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
+    #[inline]
+    pub(crate) fn finish(&self, id: Id, taken: Taken) -> Left {
+        let mut slots = self.slots.borrow_mut();
+        drop(taken.waker);
+        let mut left = Left {
+            joiner: None,
+            unwanted: None,
+        };
+        if let Some(slot) = live(&mut slots, id) {
+            slot.record.set_state(State::Ended);
+            slot.body = taken.body;
+            left.joiner = slot.joiner.take();
+            if slot.detached {
+                let slot = slots.remove(id.index as usize);
+                left.unwanted = slot.body.map(|body| (slot.record, body));
+            }
+        }
+        left
+    }
+
+    /// Keeps the record for the next task, unless a waker somewhere still holds it.
+    pub(crate) fn recycle(&self, mut record: Arc<Record>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_RECORDS && Arc::get_mut(&mut record).is_some() {
+            spare.push(record);
+        }
+    }
+
+    /// Removes the main task, however far it has come.
+    pub(crate) fn remove_main(&self, id: Id) {
+        let mut slots = self.slots.borrow_mut();
+        if live(&mut slots, id).is_some() {
+            let slot = slots.remove(id.index as usize);
+            slot.record.set_state(State::Ended);
+            drop(slots);
+            drop(slot);
+        }
+    }
+
+    // ===== what join handles do =================================================================
+
+    /// Whether the task has ended, or is gone with its runtime.
+    pub(crate) fn has_ended(&self, id: Id) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        live(&mut slots, id).is_none_or(|slot| slot.record.state() == State::Ended)
+    }
+
+    /// Whether `waker` is the one that the task's end will wake.
+    pub(crate) fn is_joined_by(&self, id: Id, waker: &Waker) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        live(&mut slots, id)
+            .and_then(|slot| slot.joiner.as_ref())
+            .is_some_and(|joiner| joiner.will_wake(waker))
+    }
+
+    /// Makes `waker` the one that the task's end will wake; returns the one before, to be dropped.
+    pub(crate) fn set_joiner(&self, id: Id, waker: Waker) -> Option<Waker> {
+        let mut slots = self.slots.borrow_mut();
+        match live(&mut slots, id) {
+            Some(slot) => slot.joiner.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// Takes an ended task out, with its result in it.
+    pub(crate) fn remove_ended(&self, id: Id) -> Option<Pin<Box<dyn Body>>> {
+        let (record, body) = self.remove_ended_unjoined(id)?;
+        self.recycle(record);
+        Some(body)
+    }
+
+    /// Takes an ended task out, with its result in it and the record to report it by.
+    pub(crate) fn remove_ended_unjoined(
+        &self,
+        id: Id,
+    ) -> Option<(Arc<Record>, Pin<Box<dyn Body>>)> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = live(&mut slots, id)?;
+        if slot.record.state() != State::Ended {
+            return None;
+        }
+        let slot = slots.remove(id.index as usize);
+        Some((slot.record, slot.body?))
+    }
+
+    /// The join handle is gone before the task. Returns whom it would have woken, to be dropped.
+    pub(crate) fn detach(&self, id: Id) -> Option<Waker> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = live(&mut slots, id)?;
+        slot.detached = true;
+        slot.joiner.take()
+    }
+
+    /// Marks the task to end at its next turn. Returns its record, to be woken; `None` when it has
+    /// ended already.
+    pub(crate) fn abort(&self, id: Id) -> Option<Arc<Record>> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = live(&mut slots, id)?;
+        if slot.record.state() == State::Ended {
+            return None;
+        }
+        slot.aborted = true;
+        Some(slot.record.clone())
+    }
+
+    // ===== what others ask ======================================================================
+
+    /// A wake message for the task came out of the inbox. True when it has to be put into the
+    /// deque.
+    pub(crate) fn woken_from_elsewhere(&self, id: Id) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = live(&mut slots, id) else {
+            return false;
+        };
+        slot.record.leave_inbox();
+        slot.record.mark_woken()
+    }
+
+    /// The record of a task that is in the table.
+    pub(crate) fn record(&self, id: Id) -> Option<Ref<'_, Record>> {
+        Ref::filter_map(self.slots.borrow(), |slots| {
+            let slot = slots.get(id.index as usize)?;
+            (slot.number == id.number).then_some(&*slot.record)
+        })
+        .ok()
+    }
+
+    /// The records of all tasks that have not ended, in the order in which they were spawned.
+    pub(crate) fn records(&self) -> Vec<Arc<Record>> {
+        let slots = self.slots.borrow();
+        let mut records: Vec<_> = slots
+            .iter()
+            .map(|(_, slot)| slot.record.clone())
+            .filter(|record| record.state() != State::Ended)
+            .collect();
+        records.sort_by_key(|record| record.id().number);
+        records
+    }
+
+    /// Whether somebody outside the table holds a waker of a parked task, so that a wake may still
+    /// come from where the runtime cannot look.
+    pub(crate) fn wakers_are_elsewhere(&self) -> bool {
+        let slots = self.slots.borrow();
+        // Inside the table, wakers lie in `waker` and, where one task awaits another, in `joiner`.
+        let mut known: HashMap<usize, usize> = HashMap::new();
+        for (_, slot) in slots.iter() {
+            for waker in slot.waker.iter().chain(&slot.joiner) {
+                *known.entry(waker.data().addr()).or_default() += 1;
+            }
+        }
+        slots.iter().any(|(_, slot)| {
+            let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
+            Arc::strong_count(&slot.record) > 1 + inside.unwrap_or(0)
+        })
+    }
+
+    // ===== the end of the runtime ===============================================================
+
+    /// Drops all tasks, on this thread, outside any borrow. From now on none can be made.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        // Taken whole: while these are dropped, their destructors find an empty table.
+        for (_, slot) in self.slots.take() {
+            slot.record.set_state(State::Ended);
+            if let Some(mut body) = slot.body {
+                report_panic(&slot.record, &*body);
+                body.as_mut().cancel(slot.record.id());
+                drop_catching(|| drop(body));
+            }
+            drop_catching(|| drop(slot.joiner));
+        }
+        self.spare.take();
+    }
+}
+
+fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
+    slots
+        .get_mut(id.index as usize)
+        .filter(|slot| slot.number == id.number)
+}
+
+/// Takes the result of type `T` out of an ended task.
+pub(crate) fn take_result<T: 'static>(mut body: Pin<Box<dyn Body>>) -> Option<T> {
+    let mut result: Option<T> = None;
+    body.as_mut().take_result(&mut result as &mut dyn Any);
+    result
+}
+
+/// Prints the panic of a task that nobody joined. The panic hook has told of the panic already,
+/// but it knows only the thread.
+pub(crate) fn report_panic(record: &Record, body: &dyn Body) {
+    if let Some(error) = body.untaken_panic() {
+        let name = record.name().map(|name| format!(" ({name:?})"));
+        let line = format!(
+            "popleft: {error}; the task{}, spawned at {}, was joined by nobody\n",
+            name.unwrap_or_default(),
+            record.spawned_at(),
+        );
+        use std::io::Write;
+        // If standard error is gone there is nobody to tell.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}

@@ -1,0 +1,298 @@
+//! Deadlines and the wakers that they wake.
+//!
+//! Most timers never fire: a timeout guards a read, and the read is quicker. So what has to be
+//! cheap is setting one and taking it back. A timer here is a row in a slab and an entry in a
+//! binary heap ordered by deadline. Taking it back clears the row and leaves the entry in the
+//! heap, dead; a dead entry is thrown away when it comes to the top, or all at once when more than
+//! half of the heap is dead. Neither the setting nor the taking back allocates, once the two have
+//! grown.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::task::Waker;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::event::{Cause, Event, tell};
+use crate::turn;
+
+/// A heap smaller than this is not worth tidying.
+const SMALL: usize = 64;
+
+/// All timers of one loop.
+pub(crate) struct Timers {
+    rows: RefCell<Slab<Row>>,
+    heap: RefCell<BinaryHeap<Reverse<Entry>>>,
+    /// How many entries of the heap are dead.
+    dead: Cell<usize>,
+    next_sequence: Cell<u64>,
+}
+
+struct Row {
+    sequence: u64,
+    waker: Waker,
+}
+
+/// One deadline. Equal deadlines fire in the order in which they were set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    deadline: Instant,
+    sequence: u64,
+    row: u32,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.deadline, self.sequence).cmp(&(other.deadline, other.sequence))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The claim ticket for one timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    row: u32,
+    sequence: u64,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Timers {
+            rows: RefCell::new(Slab::new()),
+            heap: RefCell::new(BinaryHeap::new()),
+            dead: Cell::new(0),
+            next_sequence: Cell::new(0),
+        }
+    }
+
+    /// Sets a timer: `waker` is woken at the loop's first look outside at or after `deadline`.
+    pub(crate) fn set(&self, deadline: Instant, waker: Waker) -> Key {
+        let sequence = self.next_sequence.get();
+        self.next_sequence.set(sequence + 1);
+        let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
+        self.heap.borrow_mut().push(Reverse(Entry {
+            deadline,
+            sequence,
+            row,
+        }));
+        tell(|| Event::TimerSet { deadline });
+        Key { row, sequence }
+    }
+
+    /// Whether the timer is still to fire.
+    pub(crate) fn is_set(&self, key: Key) -> bool {
+        is_alive(&self.rows.borrow(), key.row, key.sequence)
+    }
+
+    /// Whether `waker` is the one that this timer wakes.
+    pub(crate) fn wakes(&self, key: Key, waker: &Waker) -> bool {
+        let rows = self.rows.borrow();
+        is_alive(&rows, key.row, key.sequence) && rows[key.row as usize].waker.will_wake(waker)
+    }
+
+    /// Changes whom the timer wakes. Returns the waker that is no longer needed, to be dropped.
+    pub(crate) fn set_waker(&self, key: Key, waker: Waker) -> Waker {
+        let mut rows = self.rows.borrow_mut();
+        if !is_alive(&rows, key.row, key.sequence) {
+            return waker;
+        }
+        std::mem::replace(&mut rows[key.row as usize].waker, waker)
+    }
+
+    /// Takes a timer back. One that has fired is left alone.
+    pub(crate) fn cancel(&self, key: Key) {
+        let mut rows = self.rows.borrow_mut();
+        if !is_alive(&rows, key.row, key.sequence) {
+            return;
+        }
+        let row = rows.remove(key.row as usize);
+        self.dead.set(self.dead.get() + 1);
+        self.tidy(&rows);
+        drop(rows);
+        drop(row);
+        tell(|| Event::TimerCancelled);
+    }
+
+    /// Throws the dead entries out when they are the greater half of the heap. Each of them has
+    /// paid for its share when it was set, so taking a timer back stays cheap on average.
+    fn tidy(&self, rows: &Slab<Row>) {
+        let mut heap = self.heap.borrow_mut();
+        if heap.len() >= SMALL && self.dead.get() > heap.len() / 2 {
+            heap.retain(|Reverse(entry)| is_alive(rows, entry.row, entry.sequence));
+            self.dead.set(0);
+        }
+    }
+
+    /// The earliest deadline that is still to come.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let rows = self.rows.borrow();
+        let mut heap = self.heap.borrow_mut();
+        while let Some(Reverse(entry)) = heap.peek() {
+            if is_alive(&rows, entry.row, entry.sequence) {
+                return Some(entry.deadline);
+            }
+            heap.pop();
+            self.dead.set(self.dead.get() - 1);
+        }
+        None
+    }
+
+    /// Wakes whoever waits for a deadline at or before `now`, earliest first.
+    pub(crate) fn fire(&self, now: Instant) {
+        while let Some((deadline, waker)) = self.pop_due(now) {
+            turn::set_cause(Cause::Timer);
+            tell(|| Event::TimerFired { deadline });
+            waker.wake();
+        }
+    }
+
+    fn pop_due(&self, now: Instant) -> Option<(Instant, Waker)> {
+        let deadline = self.next_deadline().filter(|&deadline| deadline <= now)?;
+        let Reverse(entry) = self.heap.borrow_mut().pop()?;
+        let row = self.rows.borrow_mut().remove(entry.row as usize);
+        Some((deadline, row.waker))
+    }
+
+    /// How many timers are set.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.borrow().len()
+    }
+}
+
+/// Whether the row still belongs to the timer with this sequence number.
+fn is_alive(rows: &Slab<Row>, row: u32, sequence: u64) -> bool {
+    rows.get(row as usize)
+        .is_some_and(|row| row.sequence == sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    /// Writes its name into a log when it is woken.
+    struct Named {
+        name: usize,
+        log: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Wake for Named {
+        fn wake(self: Arc<Self>) {
+            self.log.lock().unwrap().push(self.name);
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set(u64),
+        Cancel(usize),
+        Fire(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => (0u64..50).prop_map(Step::Set),
+            4 => (0usize..200).prop_map(Step::Cancel),
+            1 => (0u64..60).prop_map(Step::Fire),
+        ]
+    }
+
+    proptest! {
+        /// The model is a list of (deadline, name) that is sorted whenever it is asked.
+        #[test]
+        fn behave_as_a_sorted_list(steps in proptest::collection::vec(step(), 0..400)) {
+            let start = Instant::now();
+            let at = |tick: u64| start + Duration::from_millis(tick);
+            let timers = Timers::new();
+            let log = Arc::new(Mutex::new(vec![]));
+            let mut model: Vec<(Instant, usize)> = vec![];
+            let mut keys = vec![];
+            for step in steps {
+                match step {
+                    Step::Set(tick) => {
+                        let name = keys.len();
+                        let waker = Waker::from(Arc::new(Named { name, log: log.clone() }));
+                        keys.push(timers.set(at(tick), waker));
+                        model.push((at(tick), name));
+                    }
+                    Step::Cancel(which) => {
+                        if let Some(&key) = keys.get(which) {
+                            timers.cancel(key);
+                            model.retain(|&(_, name)| name != which);
+                        }
+                    }
+                    Step::Fire(tick) => {
+                        timers.fire(at(tick));
+                        let (mut due, rest): (Vec<_>, Vec<_>) =
+                            model.iter().partition(|&&(deadline, _)| deadline <= at(tick));
+                        due.sort();
+                        model = rest;
+                        let names: Vec<_> = due.into_iter().map(|(_, name)| name).collect();
+                        prop_assert_eq!(&*log.lock().unwrap(), &names);
+                        log.lock().unwrap().clear();
+                    }
+                }
+                prop_assert_eq!(timers.len(), model.len());
+                prop_assert_eq!(timers.next_deadline(), model.iter().map(|t| t.0).min());
+                let set: Vec<_> = keys.iter().map(|&key| timers.is_set(key)).collect();
+                let expected: Vec<_> =
+                    (0..keys.len()).map(|i| model.iter().any(|t| t.1 == i)).collect();
+                prop_assert_eq!(set, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_million_live_timers_fire_in_order() {
+        let start = Instant::now();
+        let timers = Timers::new();
+        let log = Arc::new(Mutex::new(vec![]));
+        let count = 1_000_000;
+        for name in 0..count {
+            // A fixed stride that is prime to the count visits every millisecond once.
+            let tick = (name * 7_919) % count;
+            let log = log.clone();
+            let waker = Waker::from(Arc::new(Named { name: tick, log }));
+            timers.set(start + Duration::from_millis(tick as u64), waker);
+        }
+        assert_eq!(timers.len(), count);
+        timers.fire(start + Duration::from_millis(count as u64));
+        assert!(log.lock().unwrap().iter().copied().eq(0..count));
+    }
+
+    #[test]
+    fn the_dead_never_outnumber_the_living_for_long() {
+        let timers = Timers::new();
+        let far = Instant::now() + Duration::from_secs(1_000);
+        let keep = timers.set(far, Waker::noop().clone());
+        for _ in 0..100_000 {
+            let key = timers.set(far, Waker::noop().clone());
+            timers.cancel(key);
+            assert!(timers.heap.borrow().len() <= SMALL + 1);
+        }
+        assert!(timers.is_set(keep));
+    }
+
+    #[test]
+    fn a_key_of_the_past_does_not_touch_the_timer_in_the_same_row() {
+        let timers = Timers::new();
+        let far = Instant::now() + Duration::from_secs(1_000);
+        let old = timers.set(far, Waker::noop().clone());
+        timers.cancel(old);
+        let new = timers.set(far, Waker::noop().clone());
+        assert_eq!(old.row, new.row);
+        timers.cancel(old);
+        assert!(timers.is_set(new));
+        assert!(!timers.is_set(old));
+    }
+}

@@ -1,0 +1,115 @@
+//! What is going on on this thread right now: whose loop, whose turn, and how the turn ends.
+//!
+//! The rooms above the machine need a little of this at every `await`: may this task go on, or has
+//! it had its share? If it parks, why and where? They must not know the loop for that, so it lies
+//! here, in plain thread-local cells without destructors: reading one is a load.
+
+use std::cell::Cell;
+use std::panic::Location;
+use std::task::{Context, Poll};
+
+use crate::event::{Cause, Place, Why};
+
+/// How many operations that were ready at once a task may do in one turn. After that the next one
+/// yields, so that a connection that always has data cannot keep the loop for itself.
+pub(crate) const OPERATIONS_A_TURN: u32 = 128;
+
+/// The state of the turn that is being taken on this thread.
+struct Turn {
+    /// The address of the running loop's inbox; 0 when no loop runs here. It tells a waker in one
+    /// comparison whether the task that it wakes lives on this thread's running loop.
+    running_loop: Cell<usize>,
+    /// What is going on, for whoever asks what woke a task.
+    cause: Cell<Cause>,
+    operations_left: Cell<u32>,
+    why: Cell<Why>,
+    place: Cell<Place>,
+}
+
+thread_local! {
+    static TURN: Turn = const {
+        Turn {
+            running_loop: Cell::new(0),
+            cause: Cell::new(Cause::Outside),
+            operations_left: Cell::new(OPERATIONS_A_TURN),
+            why: Cell::new(Why::Unknown),
+            place: Cell::new(Place::UNKNOWN),
+        }
+    };
+}
+
+/// The address of the running loop's inbox, 0 when no loop runs on this thread.
+#[inline]
+pub(crate) fn running_loop() -> usize {
+    TURN.with(|turn| turn.running_loop.get())
+}
+
+/// Says which loop runs on this thread from now on; returns which one ran before.
+pub(crate) fn set_running_loop(address: usize) -> usize {
+    TURN.with(|turn| turn.running_loop.replace(address))
+}
+
+/// A turn begins: a full share of operations, and no reason to park yet.
+#[inline]
+pub(crate) fn begin(cause: Cause) {
+    TURN.with(|turn| {
+        turn.cause.set(cause);
+        turn.operations_left.set(OPERATIONS_A_TURN);
+        turn.why.set(Why::Unknown);
+        turn.place.set(Place::UNKNOWN);
+    });
+}
+
+/// Says what is going on, outside a turn.
+#[inline]
+pub(crate) fn set_cause(cause: Cause) {
+    TURN.with(|turn| turn.cause.set(cause));
+}
+
+/// What is going on.
+#[inline]
+pub(crate) fn cause() -> Cause {
+    TURN.with(|turn| turn.cause.get())
+}
+
+/// A leaf future is about to return `Pending`: this is what it waits for, and where.
+///
+/// When several of them wait in one turn (a timeout around a read), the last one counts.
+#[inline]
+pub(crate) fn park(why: Why, place: Place) {
+    TURN.with(|turn| {
+        turn.why.set(why);
+        turn.place.set(place);
+    });
+}
+
+/// The same for a leaf future that knows the line of its `await`.
+#[inline]
+pub(crate) fn park_at(why: Why, location: &'static Location<'static>) {
+    park(why, Place::of(location));
+}
+
+/// Why and where the turn that just ended parked.
+#[inline]
+pub(crate) fn parked() -> (Why, Place) {
+    TURN.with(|turn| (turn.why.get(), turn.place.get()))
+}
+
+/// Asks for one operation of the task's share. `Pending` when the share is used up: the task is
+/// woken already and goes on in its next turn.
+///
+/// Every operation of `net` and `time` that may be ready at once asks here first.
+#[inline]
+pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
+    TURN.with(|turn| match turn.operations_left.get() {
+        0 => {
+            cx.waker().wake_by_ref();
+            park(Why::Yield, Place::UNKNOWN);
+            Poll::Pending
+        }
+        left => {
+            turn.operations_left.set(left - 1);
+            Poll::Ready(())
+        }
+    })
+}

@@ -1,8 +1,9 @@
 //! The demos: one module each, to be read, and a thin binary for each.
 //!
 //! Read the servers in the order of the talk: [`fib_sequential`], [`fib_threads`], [`fib_gil`],
-//! [`fib_processes`], [`fib_generators`]. Each begins with its accept loop and its handler, and
-//! those differ in little more than in how they wait.
+//! [`fib_processes`], [`fib_generators`], [`fib_tasks`]. Each begins with its accept loop and its
+//! handler, and those differ in little more than in how they wait. [`countdown`] comes before
+//! [`fib_generators`].
 //!
 //! What they share stands apart: [`protocol`] says what a request is, [`fib`](mod@fib) is the work,
 //! [`cli`] the command line, [`blocking`] the sockets of those that have threads, and [`stop`] how
@@ -10,11 +11,13 @@
 
 pub mod blocking;
 pub mod cli;
+pub mod countdown;
 pub mod fib;
 pub mod fib_generators;
 pub mod fib_gil;
 pub mod fib_processes;
 pub mod fib_sequential;
+pub mod fib_tasks;
 pub mod fib_threads;
 pub mod gil;
 pub mod protocol;

@@ -365,7 +365,8 @@ mod tests {
 
     #[test]
     fn a_path_never_names_the_registry() {
-        let registry = "/home/x/.cargo/registry/src/index.crates.io-1949cf8c/slab-0.4.12/src/lib.rs";
+        let registry =
+            "/home/x/.cargo/registry/src/index.crates.io-1949cf8c/slab-0.4.12/src/lib.rs";
         assert_eq!(short(registry), "slab-0.4.12/src/lib.rs");
         assert_eq!(short("/rustc/abc/library/core/src/x.rs"), "core/src/x.rs");
         assert_eq!(short("demos/src/fib.rs"), "demos/src/fib.rs");

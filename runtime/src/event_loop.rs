@@ -24,7 +24,7 @@ use crate::stall::{self, Hope};
 use crate::task::Id;
 use crate::task::body::{Body, drop_catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
-use crate::task::table::{Table, Taken, report_panic};
+use crate::task::table::{Ended, Table, Taken, report_panic};
 use crate::timers::Timers;
 use crate::turn;
 use crate::world::Jobs;
@@ -99,7 +99,7 @@ impl EventLoop {
         };
         turn::begin(Cause::Task(task));
         tell(|| Event::Poll { task });
-        let body = match &mut taken.body {
+        let body: Pin<&mut dyn Body> = match &mut taken.body {
             Some(body) => body.as_mut(),
             None => main_body,
         };
@@ -128,7 +128,7 @@ impl EventLoop {
         if let Some(joiner) = left.joiner {
             joiner.wake();
         }
-        if let Some((record, body)) = left.unwanted {
+        if let Some(Ended { record, body }) = left.unwanted {
             if how == End::Panic {
                 report_panic(&record, &*body);
             }
@@ -247,12 +247,7 @@ impl EventLoop {
 
     /// Makes a task and puts it at the right end of the deque. A runtime that is being dropped
     /// drops the task at once; its join handle finds it cancelled.
-    pub(crate) fn spawn(
-        &self,
-        body: Pin<Box<dyn Body>>,
-        name: Option<Box<str>>,
-        at: Place,
-    ) -> Id {
+    pub(crate) fn spawn(&self, body: Pin<Box<dyn Body>>, name: Option<Box<str>>, at: Place) -> Id {
         match self.tasks.insert(Some(body), name, at, &self.inbox) {
             Ok(task) => {
                 self.ready.push_back(task);

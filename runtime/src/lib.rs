@@ -1,3 +1,78 @@
-//! popleft
+//! popleft: a single-threaded cooperative runtime to read, to run and to step through.
+//!
+//! One thread, one deque of tasks, one loop: take the task at the left end, poll it, look outside
+//! when there is nothing to do. Tasks need not be `Send`, share state in plain `Rc<RefCell<..>>`,
+//! and hand control over at every `await` and nowhere else. What would block goes to a thread pool.
+//!
+//! ```
+//! use std::time::Duration;
+//! use popleft::time::sleep;
+//!
+//! async fn countdown(n: u32) -> u32 {
+//!     for _ in 0..n {
+//!         sleep(Duration::from_millis(1)).await;
+//!     }
+//!     n
+//! }
+//!
+//! let sum = popleft::run(async {
+//!     let ten = popleft::spawn(countdown(10));
+//!     let five = popleft::spawn(countdown(5));
+//!     ten.await.unwrap() + five.await.unwrap()
+//! });
+//! assert_eq!(sum, 15);
+//! ```
+//!
+//! # The rooms
+//!
+//! A room knows the rooms below it, never those above. If you read one file, read `event_loop.rs`.
+//!
+//! ```text
+//! ---- what people use
+//! net/            sockets: Async<T>, TcpListener, TcpStream, UnixStream, lookup_host
+//! time/           sleep, timeout, interval
+//! offload/        the escape hatch: spawn_blocking and its thread pool
+//! signal.rs       Ctrl-C and SIGTERM
+//! generator.rs    generators on stable Rust (knows none of the others)
+//! ---- the machine
+//! runtime.rs      run(), Runtime, Builder, Handle
+//! event_loop.rs   the loop
+//! stall.rs        the report for a program that hangs
+//! task/           the table of tasks, the deque, wakers, join handles
+//! reactor/        file descriptors -> wakers
+//! timers.rs       deadlines -> wakers
+//! ---- the ground
+//! event.rs        what happens in a run, and the one function that tells it
+//! turn.rs         whose turn it is on this thread, and how it ends
+//! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
+//! ```
 
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+#![debugger_visualizer(gdb_script_file = "debugger/popleft_gdb.py")]
+
+#[cfg(not(unix))]
+compile_error!(
+    "popleft runs on Linux, macOS and the BSDs. On Windows use WSL, the Windows Subsystem for Linux."
+);
+
+pub mod event;
 pub mod generator;
+pub mod net;
+#[cfg(feature = "signal")]
+pub mod signal;
+pub mod task;
+pub mod time;
+
+mod event_loop;
+mod offload;
+mod reactor;
+mod runtime;
+mod stall;
+mod timers;
+mod turn;
+mod world;
+
+pub use offload::spawn_blocking;
+pub use runtime::{Builder, Handle, Lost, RemoteHandle, RunError, Runtime, run};
+pub use task::{JoinError, JoinHandle, spawn, yield_now};

@@ -119,28 +119,12 @@ impl Runtime {
             "cannot run a runtime inside a runtime: this thread is running one already; \
              spawn a task or await the future instead"
         );
-        let at = Place::of(Location::caller());
-        let _listening = Listening::start(self.listener.clone());
-        let entered = event_loop::enter(self.event_loop.clone());
-        let _door = DebuggersDoor::open(&self.event_loop);
-
         let mut output = None;
         // Through the block the task's own output is `()`, which may lie in a task's box; the
         // future and its output may borrow whatever they like.
         let main = async { output = Some(future.await) };
-        let mut body = pin!(TaskBody::<_, ()>::new(Plain::new(main)));
-        let main = MainTask::spawn(&self.event_loop, at);
-        let returned = self.event_loop.run(main.id, body.as_mut());
-        let mut result: Option<Result<(), JoinError>> = None;
-        if returned == Returned::MainEnded {
-            body.as_mut().take_result(&mut result);
-        }
-        drop(main);
-        // Dropped while the loop is still this thread's: what it held may need it.
-        body.set(TaskBody::Ended { result: None });
-        drop(entered);
-
-        match (returned, result) {
+        let (returned, ended) = self.run_main(main, Place::of(Location::caller()));
+        match (returned, ended) {
             (Returned::Stopped, _) => Err(RunError::Stopped),
             (Returned::Stalled, _) => Err(RunError::Stalled),
             (Returned::MainEnded, Some(Err(error))) if error.is_panic() => {
@@ -148,6 +132,23 @@ impl Runtime {
             }
             (Returned::MainEnded, _) => output.ok_or(RunError::Cancelled),
         }
+    }
+
+    /// Runs the loop with `main` on this stack. All that is made here goes in the opposite order:
+    /// the main future while the loop is still this thread's, since what it holds may need it.
+    fn run_main<F>(&self, main: F, at: Place) -> (Returned, Option<Result<(), JoinError>>)
+    where
+        F: Future<Output = ()>,
+    {
+        let _listening = Listening::start(self.listener.clone());
+        let _entered = event_loop::enter(self.event_loop.clone());
+        let _door = DebuggersDoor::open(&self.event_loop);
+        let mut body = pin!(TaskBody::new(Plain::new(main)));
+        let task = MainTask::spawn(&self.event_loop, at);
+        let returned = self.event_loop.run(task.id, body.as_mut());
+        let mut ended = None;
+        body.take_result(&mut ended);
+        (returned, ended)
     }
 
     /// Runs tasks until another thread, or a task, calls [`Handle::stop`]: asyncio's

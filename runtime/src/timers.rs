@@ -159,11 +159,6 @@ impl Timers {
         let row = self.rows.borrow_mut().remove(entry.row as usize);
         Some((deadline, row.waker))
     }
-
-    /// How many timers are set.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.borrow().len()
-    }
 }
 
 /// Whether the row still belongs to the timer with this sequence number.
@@ -242,7 +237,7 @@ mod tests {
                         log.lock().unwrap().clear();
                     }
                 }
-                prop_assert_eq!(timers.len(), model.len());
+                prop_assert_eq!(timers.rows.borrow().len(), model.len());
                 prop_assert_eq!(timers.next_deadline(), model.iter().map(|t| t.0).min());
                 let set: Vec<_> = keys.iter().map(|&key| timers.is_set(key)).collect();
                 let expected: Vec<_> =
@@ -265,7 +260,7 @@ mod tests {
             let waker = Waker::from(Arc::new(Named { name: tick, log }));
             timers.set(start + Duration::from_millis(tick as u64), waker);
         }
-        assert_eq!(timers.len(), count);
+        assert_eq!(timers.rows.borrow().len(), count);
         timers.fire(start + Duration::from_millis(count as u64));
         assert!(log.lock().unwrap().iter().copied().eq(0..count));
     }

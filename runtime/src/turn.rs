@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::task::{Context, Poll};
 
 use crate::event::{Cause, Place, Why};
+use crate::task::Id;
 
 /// How many operations that were ready at once a task may do in one turn. After that the next one
 /// yields, so that a connection that always has data cannot keep the loop for itself.
@@ -70,6 +71,15 @@ pub(crate) fn set_cause(cause: Cause) {
 #[inline]
 pub(crate) fn cause() -> Cause {
     TURN.with(|turn| turn.cause.get())
+}
+
+/// The task whose turn it is; [`Id::NOBODY`] outside of any.
+#[inline]
+pub(crate) fn task() -> Id {
+    match cause() {
+        Cause::Task(task) => task,
+        _ => Id::NOBODY,
+    }
 }
 
 /// A leaf future is about to return `Pending`: this is what it waits for, and where.

@@ -104,18 +104,20 @@ impl Reactor {
 
     /// Stops watching. This comes before the descriptor is closed: its number may be given to
     /// another file at once.
-    pub(crate) fn deregister<T: AsFd>(&self, source: &Source<T>) {
+    pub(crate) fn deregister(&self, key: usize) {
+        let row = self.sources.borrow_mut().try_remove(row_of(key));
+        let Some(Row { source, .. }) = row else {
+            return;
+        };
         // It fails only for a descriptor that somebody else has closed already.
         let _ = self.waiter.delete(source.fd());
         let mut left = Vec::new();
         for way in [Way::Read, Way::Write] {
-            source.direction(way).take_all(&mut left, source.key);
+            source.direction(way).take_all(&mut left, key);
         }
         self.waiting.set(self.waiting.get() - left.len());
-        let row = self.sources.borrow_mut().try_remove(row_of(source.key));
-        drop(row);
         drop(left);
-        tell(|| Event::Deregister { source: source.key });
+        tell(|| Event::Deregister { source: key });
     }
 
     /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:

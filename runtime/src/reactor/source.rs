@@ -8,7 +8,7 @@ use super::wait::Interest;
 
 /// A file descriptor with what the reactor knows of it. The reactor holds it without its type.
 pub(crate) struct Source<T: ?Sized> {
-    pub(super) key: usize,
+    pub(crate) key: usize,
     /// What the system is asked to watch at present.
     pub(super) armed: Cell<Interest>,
     pub(super) reading: Direction,

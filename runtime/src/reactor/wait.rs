@@ -296,7 +296,10 @@ mod system {
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
             // `Reactor::deregister` does that, and a source calls it before it lets go of what it
             // owns.
-            unsafe { self.poller.add_with_mode(fd, event(key, interest), mode(interest)) }
+            unsafe {
+                self.poller
+                    .add_with_mode(fd, event(key, interest), mode(interest))
+            }
         }
 
         pub(crate) fn modify(

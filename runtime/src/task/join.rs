@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use super::Id;
 use super::body::drop_catching;
-use super::table::{report_panic, take_result};
+use super::table::{Ended, report_panic, take_result};
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
 use crate::turn;
@@ -83,7 +83,10 @@ impl<T: 'static> Future for JoinHandle<T> {
         assert!(!self.taken, "a join handle was polled after it was ready");
         let tasks = &self.event_loop.tasks;
         if tasks.has_ended(self.id) {
-            let result = tasks.remove_ended(self.id).and_then(take_result);
+            let result = tasks.remove_ended(self.id).and_then(|ended| {
+                tasks.recycle(ended.record);
+                take_result(ended.body)
+            });
             let id = self.id;
             self.taken = true;
             return Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled(id))));
@@ -107,7 +110,7 @@ impl<T> Drop for JoinHandle<T> {
             drop(tasks.detach(self.id));
             return;
         }
-        if let Some((record, body)) = tasks.remove_ended_unjoined(self.id) {
+        if let Some(Ended { record, body }) = tasks.remove_ended(self.id) {
             report_panic(&record, &*body);
             drop_catching(|| drop(body));
         }

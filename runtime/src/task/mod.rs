@@ -167,9 +167,7 @@ impl Current {
 
 /// The task whose turn it is on this thread; `None` outside of any.
 pub fn current() -> Option<Current> {
-    let crate::event::Cause::Task(id) = turn::cause() else {
-        return None;
-    };
+    let id = turn::task();
     let event_loop = event_loop::current()?;
     let name = event_loop.tasks.record(id)?.name().map(str::to_string);
     Some(Current { id, name })

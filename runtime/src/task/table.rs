@@ -60,7 +60,14 @@ pub(crate) struct Left {
     /// To be woken.
     pub(crate) joiner: Option<Waker>,
     /// To be dropped, and its record to be used again: nobody wants the result.
-    pub(crate) unwanted: Option<(Arc<Record>, Pin<Box<dyn Body>>)>,
+    pub(crate) unwanted: Option<Ended>,
+}
+
+/// An ended task that is no longer in the table.
+pub(crate) struct Ended {
+    pub(crate) record: Arc<Record>,
+    /// With the result in it.
+    pub(crate) body: Pin<Box<dyn Body>>,
 }
 
 impl Table {
@@ -165,7 +172,8 @@ impl Table {
             left.joiner = slot.joiner.take();
             if slot.detached {
                 let slot = slots.remove(id.index as usize);
-                left.unwanted = slot.body.map(|body| (slot.record, body));
+                let record = slot.record;
+                left.unwanted = slot.body.map(|body| Ended { record, body });
             }
         }
         left
@@ -215,25 +223,18 @@ impl Table {
         }
     }
 
-    /// Takes an ended task out, with its result in it.
-    pub(crate) fn remove_ended(&self, id: Id) -> Option<Pin<Box<dyn Body>>> {
-        let (record, body) = self.remove_ended_unjoined(id)?;
-        self.recycle(record);
-        Some(body)
-    }
-
-    /// Takes an ended task out, with its result in it and the record to report it by.
-    pub(crate) fn remove_ended_unjoined(
-        &self,
-        id: Id,
-    ) -> Option<(Arc<Record>, Pin<Box<dyn Body>>)> {
+    /// Takes an ended task out.
+    pub(crate) fn remove_ended(&self, id: Id) -> Option<Ended> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
         if slot.record.state() != State::Ended {
             return None;
         }
-        let slot = slots.remove(id.index as usize);
-        Some((slot.record, slot.body?))
+        let Slot { record, body, .. } = slots.remove(id.index as usize);
+        Some(Ended {
+            record,
+            body: body?,
+        })
     }
 
     /// The join handle is gone before the task. Returns whom it would have woken, to be dropped.

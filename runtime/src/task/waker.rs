@@ -76,7 +76,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(id: Id, name: Option<Box<str>>, spawned_at: Place, inbox: Arc<Inbox>) -> Self {
+    pub(crate) fn new(
+        id: Id,
+        name: Option<Box<str>>,
+        spawned_at: Place,
+        inbox: Arc<Inbox>,
+    ) -> Self {
         Record {
             id,
             name,

@@ -1,0 +1,308 @@
+//! A file descriptor that the loop watches, and the rule by which it is used.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::event::{Place, Why};
+use crate::event_loop::{self, EventLoop};
+use crate::reactor::source::{Source, Ticket, Way};
+use crate::turn;
+
+/// Any file descriptor that can be watched, with futures for its operations.
+///
+/// The typed sockets of [`net`](super) are made of this; use it for what they do not cover, such
+/// as pipes, terminals, or a socket of a foreign library.
+///
+/// - It belongs to the runtime in which it was made. Using it under another one is an error.
+/// - Several tasks may wait for it at once; all are woken and try again.
+/// - Dropping it stops the watch and closes the descriptor.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use popleft::net::Async;
+///
+/// popleft::run(async {
+///     let (reader, mut writer) = std::io::pipe().unwrap();
+///     let reader = Async::new(reader).unwrap();
+///     popleft::spawn(async move { writer.write_all(b"hello").unwrap() });
+///     let mut buffer = [0; 16];
+///     let length = reader.read_with(|mut pipe| pipe.read(&mut buffer)).await.unwrap();
+///     assert_eq!(&buffer[..length], b"hello");
+/// });
+/// ```
+pub struct Async<T> {
+    // Declared before the source: the watch ends before the descriptor is closed.
+    registration: Registration,
+    source: Rc<Source<T>>,
+}
+
+/// That a loop watches a source, until this is dropped.
+struct Registration {
+    event_loop: Rc<EventLoop>,
+    key: usize,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.event_loop.reactor.deregister(self.key);
+    }
+}
+
+impl Registration {
+    fn is_of_the_running_loop(&self) -> bool {
+        turn::running_loop() == Arc::as_ptr(&self.event_loop.inbox).addr()
+    }
+}
+
+impl<T: AsFd + 'static> Async<T> {
+    /// Makes `io` non-blocking and has the loop watch it.
+    ///
+    /// # Errors
+    ///
+    /// When no runtime is running on this thread, when the system refuses to watch it (a regular
+    /// file, for example, is never "not ready"), and when memory for the watch runs out.
+    pub fn new(io: T) -> io::Result<Self> {
+        let Some(event_loop) = event_loop::current() else {
+            return Err(io::Error::other(
+                "cannot watch a file descriptor: no runtime is running on this thread",
+            ));
+        };
+        rustix::io::ioctl_fionbio(&io, true)?;
+        let source = event_loop.reactor.register(io)?;
+        let key = source.key;
+        Ok(Async {
+            registration: Registration { event_loop, key },
+            source,
+        })
+    }
+
+    /// Ends the watch and returns the descriptor. It stays non-blocking.
+    pub fn into_inner(self) -> T {
+        drop(self.registration);
+        match Rc::into_inner(self.source) {
+            Some(source) => source.into_io(),
+            None => unreachable!("the reactor held the other reference"),
+        }
+    }
+
+    /// Waits until there is something to read, or the end, or an error.
+    ///
+    /// It asks the system itself, and waits only if there is nothing. By the time somebody reads
+    /// there may be nothing again, if others read as well.
+    #[track_caller]
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
+        self.operation(Way::Read, |io| is_ready(io, PollFlags::IN))
+    }
+
+    /// Waits until there is room to write, or an error.
+    #[track_caller]
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> + '_ {
+        self.operation(Way::Write, |io| is_ready(io, PollFlags::OUT))
+    }
+
+    /// Calls `operation` until it returns something else than
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between until the descriptor is
+    /// readable.
+    ///
+    /// Dropping the future loses nothing that `operation` has not done.
+    #[track_caller]
+    pub fn read_with<R, F>(&self, operation: F) -> Operation<'_, T, F>
+    where
+        F: FnMut(&T) -> io::Result<R>,
+    {
+        self.operation(Way::Read, operation)
+    }
+
+    /// The same for what waits until the descriptor is writable.
+    #[track_caller]
+    pub fn write_with<R, F>(&self, operation: F) -> Operation<'_, T, F>
+    where
+        F: FnMut(&T) -> io::Result<R>,
+    {
+        self.operation(Way::Write, operation)
+    }
+
+    #[track_caller]
+    pub(super) fn operation<R, F>(&self, way: Way, operation: F) -> Operation<'_, T, F>
+    where
+        F: FnMut(&T) -> io::Result<R>,
+    {
+        Operation {
+            wait: self.wait(way, Location::caller()),
+            operation,
+        }
+    }
+
+    pub(crate) fn wait(&self, way: Way, at: &'static Location<'static>) -> Wait<'_, T> {
+        Wait {
+            io: self,
+            way,
+            ticket: None,
+            at,
+        }
+    }
+
+    /// The rule: try; if it would block, wait for a report and try again.
+    ///
+    /// `place` is asked only when the task parks.
+    #[inline]
+    pub(super) fn poll_with<R>(
+        &self,
+        way: Way,
+        ticket: &mut Option<Ticket>,
+        cx: &Context<'_>,
+        place: impl FnOnce() -> Place,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        if !self.registration.is_of_the_running_loop() {
+            return Poll::Ready(Err(used_elsewhere()));
+        }
+        ready!(turn::take_share(cx));
+        while self.source.may_be_ready(way) {
+            match operation(self.source.io()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.source.set_not_ready(way);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    self.stop_waiting(way, ticket);
+                    return Poll::Ready(result);
+                }
+            }
+        }
+        let reactor = &self.registration.event_loop.reactor;
+        reactor.wait_for(&self.source, way, ticket, cx.waker())?;
+        let why = match way {
+            Way::Read => Why::Read,
+            Way::Write => Why::Write,
+        };
+        turn::park(why, place());
+        Poll::Pending
+    }
+
+    /// The next try has to wait for a report.
+    #[inline]
+    pub(super) fn set_not_ready(&self, way: Way) {
+        self.source.set_not_ready(way);
+    }
+
+    #[inline]
+    pub(super) fn stop_waiting(&self, way: Way, ticket: &mut Option<Ticket>) {
+        if ticket.is_some() {
+            let reactor = &self.registration.event_loop.reactor;
+            reactor.stop_waiting(&self.source, way, ticket);
+        }
+    }
+}
+
+impl<T> Async<T> {
+    /// The descriptor itself, for settings and for what never blocks.
+    pub fn get_ref(&self) -> &T {
+        self.source.io()
+    }
+}
+
+impl<T: AsFd> AsFd for Async<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Async<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Async").field(self.get_ref()).finish()
+    }
+}
+
+#[cold]
+fn used_elsewhere() -> io::Error {
+    io::Error::other(
+        "this socket belongs to another runtime than the one that is running on this thread",
+    )
+}
+
+/// Asks the system whether `io` is ready now.
+fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
+    let mut polled = [PollFd::new(io, interest)];
+    match rustix::event::poll(&mut polled, Some(&Timespec::default()))? {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
+    }
+}
+
+/// One future's wait for one way of a source, given up when it is dropped.
+pub(crate) struct Wait<'a, T: AsFd + 'static> {
+    pub(super) io: &'a Async<T>,
+    way: Way,
+    ticket: Option<Ticket>,
+    at: &'static Location<'static>,
+}
+
+impl<T: AsFd + 'static> Wait<'_, T> {
+    #[inline]
+    pub(super) fn poll<R>(
+        &mut self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let place = || Place::of(self.at);
+        self.io
+            .poll_with(self.way, &mut self.ticket, cx, place, operation)
+    }
+
+    /// One operation from beginning to end, for `async` functions.
+    pub(crate) async fn perform<R>(
+        mut self,
+        mut operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        std::future::poll_fn(|cx| self.poll(cx, &mut operation)).await
+    }
+}
+
+impl<T: AsFd + 'static> Drop for Wait<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.io.stop_waiting(self.way, &mut self.ticket);
+    }
+}
+
+/// The future of one operation that may have to wait for its descriptor.
+///
+/// Dropping it gives up the wait; the operation was done either wholly or not at all.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Operation<'a, T: AsFd + 'static, F> {
+    wait: Wait<'a, T>,
+    operation: F,
+}
+
+// The operation is called, never pinned.
+impl<T: AsFd + 'static, F> Unpin for Operation<'_, T, F> {}
+
+impl<T, F, R> Future for Operation<'_, T, F>
+where
+    T: AsFd + 'static,
+    F: FnMut(&T) -> io::Result<R>,
+{
+    type Output = io::Result<R>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.wait.poll(cx, &mut this.operation)
+    }
+}
+
+impl<T: AsFd + 'static, F> fmt::Debug for Operation<'_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation").finish_non_exhaustive()
+    }
+}

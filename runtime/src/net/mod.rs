@@ -1,0 +1,26 @@
+//! Sockets whose operations are futures.
+//!
+//! Everything here is [`Async<T>`]: a non-blocking file descriptor that the loop watches, and one
+//! rule: try the system call; if it would block, wait for the reactor's report and try again.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `async_io.rs` | `Async<T>` and the rule |
+//! | `stream.rs` | reading and writing, the same for TCP and Unix sockets; the two halves |
+//! | `tcp.rs` | `TcpListener`, and connecting |
+//! | `unix.rs` | `UnixStream` |
+//! | `address.rs` | host names |
+//!
+//! A task that waits here shows up in reports and in the debugger with the line of its `await`.
+
+mod address;
+mod async_io;
+mod stream;
+mod tcp;
+mod unix;
+
+pub use address::{Target, ToSocketAddrs, lookup_host};
+pub use async_io::{Async, Operation};
+pub use stream::{OwnedReadHalf, OwnedWriteHalf, ReadExact, ReadHalf, Stream, WriteAll, WriteHalf};
+pub use tcp::{Accept, ListenOptions, TcpListener, TcpStream};
+pub use unix::UnixStream;

@@ -1,0 +1,519 @@
+//! Streams of bytes: reading, writing and the two halves, the same for TCP and Unix sockets.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::io::{AsyncRead, AsyncWrite};
+
+use super::async_io::{Async, Wait};
+use crate::event::Place;
+use crate::reactor::source::{Ticket, Way};
+
+/// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
+/// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
+///
+/// Its methods take `&self`: one task may read while another writes. It also implements
+/// `AsyncRead` and `AsyncWrite`, for libraries that ask for them; through those, one task may read
+/// and one may write.
+///
+/// Dropping it closes the connection. If bytes that were received have not been read, TCP then
+/// resets it, and the other side may lose the last bytes that were sent.
+pub struct Stream<T: Socket> {
+    io: Async<T>,
+    /// The waits of `AsyncRead` and `AsyncWrite`, whose polls have no future to keep them in.
+    reading: Cell<Option<Ticket>>,
+    writing: Cell<Option<Ticket>>,
+}
+
+/// The system's sockets that a [`Stream`] can hold.
+pub trait Socket: AsFd + fmt::Debug + Sized + sealed::Socket + 'static {}
+
+impl Socket for std::net::TcpStream {}
+impl Socket for std::os::unix::net::UnixStream {}
+
+pub(super) mod sealed {
+    use std::io::{self, IoSlice, IoSliceMut};
+    use std::net::Shutdown;
+
+    /// What sockets have in common and the standard library has no trait for.
+    pub trait Socket {
+        fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
+        fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
+        fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+        fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+        fn shut_down(&self, how: Shutdown) -> io::Result<()>;
+    }
+}
+
+macro_rules! socket {
+    ($socket:ty) => {
+        impl sealed::Socket for $socket {
+            #[inline]
+            fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                (&*self).read(buffer)
+            }
+            fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                (&*self).read_vectored(buffers)
+            }
+            #[inline]
+            fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+                (&*self).write(bytes)
+            }
+            fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+                (&*self).write_vectored(buffers)
+            }
+            fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+                self.shutdown(how)
+            }
+        }
+    };
+}
+
+socket!(std::net::TcpStream);
+socket!(std::os::unix::net::UnixStream);
+
+/// Receives, and after a short read has the next one wait: the system gave all that it had, and
+/// asking again would cost a call to hear that. Should more have come in the meantime, or the
+/// end, the reactor reports it.
+#[inline]
+fn receive<T: Socket>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Result<usize> {
+    let length = socket.receive(buffer)?;
+    if 0 < length && length < buffer.len() {
+        io.set_not_ready(Way::Read);
+    }
+    Ok(length)
+}
+
+impl<T: Socket> Stream<T> {
+    pub(super) fn new(io: Async<T>) -> Self {
+        Stream {
+            io,
+            reading: Cell::new(None),
+            writing: Cell::new(None),
+        }
+    }
+
+    /// Has the loop watch a socket of the standard library, which is made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// When no runtime is running on this thread, and when the system refuses to watch it.
+    pub fn from_std(socket: T) -> io::Result<Self> {
+        Async::new(socket).map(Stream::new)
+    }
+
+    /// Ends the watch and returns the system's socket. It stays non-blocking.
+    pub fn into_std(self) -> T {
+        self.io.into_inner()
+    }
+
+    /// Reads what there is, at most as much as `buffer` holds, waiting until there is something.
+    /// Returns how much it was; 0 is the end: the other side sends no more.
+    ///
+    /// Dropping the future loses no bytes.
+    #[track_caller]
+    pub fn read<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + 'a {
+        self.io
+            .operation(Way::Read, |socket| receive(&self.io, socket, buffer))
+    }
+
+    /// The same into several buffers, one after the other.
+    #[track_caller]
+    pub fn read_vectored<'a>(
+        &'a self,
+        buffers: &'a mut [IoSliceMut<'_>],
+    ) -> impl Future<Output = io::Result<usize>> + 'a {
+        self.io
+            .operation(Way::Read, |socket| socket.receive_vectored(buffers))
+    }
+
+    /// Reads until `buffer` is full.
+    ///
+    /// Dropping the future loses what it has read so far.
+    ///
+    /// # Errors
+    ///
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before that.
+    #[track_caller]
+    pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
+        ReadExact {
+            wait: self.io.wait(Way::Read, Location::caller()),
+            rest: buffer,
+        }
+    }
+
+    /// Writes as much of `bytes` as there is room for, waiting until there is some. Returns how
+    /// much it was.
+    ///
+    /// The bytes are then in the system's hands; that the other side has them is not said.
+    #[track_caller]
+    pub fn write<'a>(&'a self, bytes: &'a [u8]) -> impl Future<Output = io::Result<usize>> + 'a {
+        self.io.operation(Way::Write, |socket| socket.send(bytes))
+    }
+
+    /// The same from several buffers, one after the other.
+    #[track_caller]
+    pub fn write_vectored<'a>(
+        &'a self,
+        buffers: &'a [IoSlice<'_>],
+    ) -> impl Future<Output = io::Result<usize>> + 'a {
+        self.io
+            .operation(Way::Write, |socket| socket.send_vectored(buffers))
+    }
+
+    /// Writes all of `bytes`, waiting for room as often as it must: a slow reader holds the writer
+    /// back.
+    ///
+    /// Dropping the future leaves some of them written.
+    #[track_caller]
+    pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
+        WriteAll {
+            wait: self.io.wait(Way::Write, Location::caller()),
+            rest: bytes,
+        }
+    }
+
+    /// Ends one direction or both. After [`Shutdown::Write`] the other side reads the end. After
+    /// [`Shutdown::Read`] who reads here, now or later, gets what has been received and then the
+    /// end.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.get_ref().shut_down(how)
+    }
+
+    /// The two directions, for two futures of one task.
+    pub fn split(&self) -> (ReadHalf<'_, T>, WriteHalf<'_, T>) {
+        (ReadHalf { stream: self }, WriteHalf { stream: self })
+    }
+
+    /// The two directions, for two tasks. The connection is closed when both are dropped; dropping
+    /// the writing half ends that direction before.
+    pub fn into_split(self) -> (OwnedReadHalf<T>, OwnedWriteHalf<T>) {
+        let stream = Rc::new(self);
+        let reading = OwnedReadHalf {
+            stream: stream.clone(),
+        };
+        (reading, OwnedWriteHalf { stream })
+    }
+
+    pub(super) fn io(&self) -> &Async<T> {
+        &self.io
+    }
+
+    fn poll_read_with<R>(
+        &self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut ticket = self.reading.take();
+        let place = || Place::VIA_ASYNC_READ;
+        let polled = self
+            .io
+            .poll_with(Way::Read, &mut ticket, cx, place, operation);
+        self.reading.set(ticket);
+        polled
+    }
+
+    fn poll_write_with<R>(
+        &self,
+        cx: &Context<'_>,
+        operation: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let mut ticket = self.writing.take();
+        let place = || Place::VIA_ASYNC_WRITE;
+        let polled = self
+            .io
+            .poll_with(Way::Write, &mut ticket, cx, place, operation);
+        self.writing.set(ticket);
+        polled
+    }
+}
+
+impl<T: Socket> AsFd for Stream<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl<T: Socket> fmt::Debug for Stream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.io.get_ref(), f)
+    }
+}
+
+// ===== futures that go on over several operations ===============================================
+
+/// The future of [`Stream::read_exact`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct ReadExact<'a, T: Socket> {
+    wait: Wait<'a, T>,
+    rest: &'a mut [u8],
+}
+
+impl<T: Socket> Future for ReadExact<'_, T> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while !this.rest.is_empty() {
+            let io = this.wait.io;
+            let length = ready!(this.wait.poll(cx, |socket| receive(io, socket, this.rest)))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let rest = std::mem::take(&mut this.rest);
+            this.rest = &mut rest[length..];
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Socket> fmt::Debug for ReadExact<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadExact").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Stream::write_all`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct WriteAll<'a, T: Socket> {
+    wait: Wait<'a, T>,
+    rest: &'a [u8],
+}
+
+impl<T: Socket> Future for WriteAll<'_, T> {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        while !this.rest.is_empty() {
+            let length = ready!(this.wait.poll(cx, |socket| socket.send(this.rest)))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            this.rest = &this.rest[length..];
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Socket> fmt::Debug for WriteAll<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteAll").finish_non_exhaustive()
+    }
+}
+
+// ===== the two halves ===========================================================================
+
+/// The reading half that [`Stream::split`] lends.
+#[derive(Debug)]
+pub struct ReadHalf<'s, T: Socket> {
+    stream: &'s Stream<T>,
+}
+
+/// The writing half that [`Stream::split`] lends.
+#[derive(Debug)]
+pub struct WriteHalf<'s, T: Socket> {
+    stream: &'s Stream<T>,
+}
+
+/// The reading half of [`Stream::into_split`].
+#[derive(Debug)]
+pub struct OwnedReadHalf<T: Socket> {
+    stream: Rc<Stream<T>>,
+}
+
+/// The writing half of [`Stream::into_split`]. Dropping it ends its direction: the other side
+/// reads the end.
+#[derive(Debug)]
+pub struct OwnedWriteHalf<T: Socket> {
+    stream: Rc<Stream<T>>,
+}
+
+macro_rules! reading_half {
+    ([$($generics:tt)*] $half:ty) => {
+        impl<$($generics)*> $half {
+            /// See [`Stream::read`].
+            #[track_caller]
+            pub fn read<'a>(
+                &'a self,
+                buffer: &'a mut [u8],
+            ) -> impl Future<Output = io::Result<usize>> + 'a {
+                self.stream.read(buffer)
+            }
+
+            /// See [`Stream::read_exact`].
+            #[track_caller]
+            pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
+                self.stream.read_exact(buffer)
+            }
+        }
+
+        impl<$($generics)*> AsyncRead for $half {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut &*self.stream).poll_read(cx, buffer)
+            }
+        }
+    };
+}
+
+macro_rules! writing_half {
+    ([$($generics:tt)*] $half:ty) => {
+        impl<$($generics)*> $half {
+            /// See [`Stream::write`].
+            #[track_caller]
+            pub fn write<'a>(
+                &'a self,
+                bytes: &'a [u8],
+            ) -> impl Future<Output = io::Result<usize>> + 'a {
+                self.stream.write(bytes)
+            }
+
+            /// See [`Stream::write_all`].
+            #[track_caller]
+            pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
+                self.stream.write_all(bytes)
+            }
+
+            /// Ends this direction: the other side reads the end.
+            pub fn shutdown(&self) -> io::Result<()> {
+                self.stream.shutdown(Shutdown::Write)
+            }
+        }
+
+        impl<$($generics)*> AsyncWrite for $half {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                Pin::new(&mut &*self.stream).poll_write(cx, bytes)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.stream.shutdown(Shutdown::Write))
+            }
+        }
+    };
+}
+
+reading_half!(['s, T: Socket] ReadHalf<'s, T>);
+reading_half!([T: Socket] OwnedReadHalf<T>);
+writing_half!(['s, T: Socket] WriteHalf<'s, T>);
+writing_half!([T: Socket] OwnedWriteHalf<T>);
+
+impl<T: Socket> Drop for OwnedWriteHalf<T> {
+    fn drop(&mut self) {
+        // An error means that the connection is gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+// ===== for libraries that ask for the traits ====================================================
+
+impl<T: Socket> AsyncRead for &Stream<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, |socket| receive(&self.io, socket, buffer))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, |socket| socket.receive_vectored(buffers))
+    }
+}
+
+impl<T: Socket> AsyncWrite for &Stream<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.send(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.send_vectored(buffers))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}
+
+impl<T: Socket> AsyncRead for Stream<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buffer)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
+    }
+}
+
+impl<T: Socket> AsyncWrite for Stream<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}

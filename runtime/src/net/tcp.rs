@@ -1,0 +1,346 @@
+//! TCP: listening, accepting and connecting.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::net::{self, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::address::{ToSocketAddrs, resolve};
+use super::async_io::{Async, Wait};
+use super::stream::Stream;
+use crate::reactor::source::Way;
+use crate::time::Sleep;
+
+/// How many connections wait to be accepted, unless the system's limit is lower.
+const BACKLOG: i32 = 4096;
+
+/// How long a listener waits after the system had no descriptor left.
+const PAUSE: Duration = Duration::from_millis(50);
+
+// ===== listening ================================================================================
+
+/// A socket that accepts connections.
+///
+/// ```
+/// use popleft::net::{TcpListener, TcpStream};
+///
+/// popleft::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let address = listener.local_addr()?;
+///     let server = popleft::spawn(async move {
+///         let (client, _) = listener.accept().await?;
+///         client.write_all(b"hello").await
+///     });
+///     let client = TcpStream::connect(address).await?;
+///     let mut greeting = [0; 5];
+///     client.read_exact(&mut greeting).await?;
+///     assert_eq!(&greeting, b"hello");
+///     server.await.unwrap()
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub struct TcpListener {
+    io: Async<net::TcpListener>,
+    /// It has said that the system has no descriptor left.
+    told: Cell<bool>,
+}
+
+/// Settings of a listener; see [`TcpListener::options`].
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    backlog: i32,
+    reuse_port: bool,
+}
+
+impl ListenOptions {
+    /// How many connections may wait to be accepted. 4096 if you do not say, or the system's
+    /// limit if that is lower.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = i32::try_from(connections).unwrap_or(i32::MAX);
+        self
+    }
+
+    /// Lets several sockets that all say so listen on the same address (`SO_REUSEPORT`); on Linux
+    /// the system deals new connections out among them. Off if you do not say.
+    pub fn reuse_port(mut self, yes: bool) -> Self {
+        self.reuse_port = yes;
+        self
+    }
+
+    /// Listens on `address`, or on the first of its addresses on which that is possible.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be resolved, when none of its addresses can be listened on (the last
+    /// one's error is returned), and when no runtime is running on this thread.
+    pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        let mut last_error = None;
+        for address in resolve(address).await? {
+            match self.listen(address) {
+                Ok(listener) => return TcpListener::from_std(listener),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        Err(last_error.unwrap_or_else(no_addresses))
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        // A restarted server need not wait until the connections of the one before are forgotten.
+        socket.set_reuse_address(true)?;
+        if self.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(self.backlog)?;
+        Ok(socket.into())
+    }
+}
+
+impl TcpListener {
+    /// Listens on `address`. Port 0 has the system choose one; see [`TcpListener::local_addr`].
+    ///
+    /// The address may be used again at once after another server has used it (`SO_REUSEADDR`).
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenOptions::bind`].
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+        TcpListener::options().bind(address).await
+    }
+
+    /// Settings for a listener that is to be bound.
+    pub fn options() -> ListenOptions {
+        ListenOptions {
+            backlog: BACKLOG,
+            reuse_port: false,
+        }
+    }
+
+    /// Has the loop watch a listener of the standard library, which is made non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// When no runtime is running on this thread, and when the system refuses to watch it.
+    pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
+        Ok(TcpListener {
+            io: Async::new(listener)?,
+            told: Cell::new(false),
+        })
+    }
+
+    /// Ends the watch and returns the system's listener. It stays non-blocking.
+    pub fn into_std(self) -> net::TcpListener {
+        self.io.into_inner()
+    }
+
+    /// Waits for a connection and accepts it.
+    ///
+    /// Connections that were given up while they waited are passed over. When the process or the
+    /// system has no file descriptor left, a listener says so on standard error, once in its life,
+    /// and tries again every 50 ms: connections wait meanwhile. Dropping the future loses none.
+    ///
+    /// # Errors
+    ///
+    /// What else the system says, for example that the socket does not listen.
+    #[track_caller]
+    pub fn accept(&self) -> Accept<'_> {
+        Accept {
+            listener: self,
+            wait: self.io.wait(Way::Read, Location::caller()),
+            pause: None,
+        }
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.get_ref().local_addr()
+    }
+
+    fn tell_of_shortage(&self, error: &io::Error) {
+        if !self.told.replace(true) {
+            let line = format!("popleft: cannot accept a connection: {error}; trying again\n");
+            // If standard error is gone there is nobody to tell.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.io.get_ref(), f)
+    }
+}
+
+/// The future of [`TcpListener::accept`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Accept<'a> {
+    listener: &'a TcpListener,
+    wait: Wait<'a, net::TcpListener>,
+    /// The system had no descriptor left a moment ago.
+    pause: Option<Sleep>,
+}
+
+impl Future for Accept<'_> {
+    type Output = io::Result<(TcpStream, SocketAddr)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let Some(pause) = &mut this.pause {
+                ready!(Pin::new(pause).poll(cx));
+                this.pause = None;
+            }
+            let accepted = ready!(this.wait.poll(cx, net::TcpListener::accept));
+            let watched = accepted.and_then(|(socket, address)| {
+                TcpStream::from_std(socket).map(|stream| (stream, address))
+            });
+            match watched {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if is_shortage(&error) => {
+                    this.listener.tell_of_shortage(&error);
+                    this.pause = Some(crate::time::sleep(PAUSE));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Accept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accept").finish_non_exhaustive()
+    }
+}
+
+/// Whether the system lacks what others may give back: descriptors or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+fn no_addresses() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the name was resolved to no address",
+    )
+}
+
+// ===== connecting ===============================================================================
+
+/// A TCP connection; its methods are those of [`Stream`].
+pub type TcpStream = Stream<net::TcpStream>;
+
+impl TcpStream {
+    /// Connects to `address`: to each of its addresses in turn, until one answers.
+    ///
+    /// Dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be resolved, when no address could be connected to (the last one's
+    /// error is returned), and when no runtime is running on this thread.
+    #[track_caller]
+    pub fn connect<A: ToSocketAddrs>(
+        address: A,
+    ) -> impl Future<Output = io::Result<TcpStream>> + use<A> {
+        let at = Location::caller();
+        async move {
+            let mut last_error = None;
+            for address in resolve(address).await? {
+                match connect_to(address, at).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last_error = Some(error),
+                }
+            }
+            Err(last_error.unwrap_or_else(no_addresses))
+        }
+    }
+
+    /// Looks at what there is without taking it; otherwise like [`Stream::read`].
+    #[track_caller]
+    pub fn peek<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + 'a {
+        self.io().operation(Way::Read, |socket| socket.peek(buffer))
+    }
+
+    /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier
+    /// ones are unacknowledged.
+    pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
+        self.io().get_ref().set_nodelay(yes)
+    }
+
+    /// Whether small writes are sent at once.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io().get_ref().nodelay()
+    }
+
+    /// The address of this side.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io().get_ref().local_addr()
+    }
+
+    /// The address of the other side.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io().get_ref().peer_addr()
+    }
+}
+
+async fn connect_to(address: SocketAddr, at: &'static Location<'static>) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if is_under_way(&error) => {}
+        Err(error) => return Err(error),
+    }
+    // Watched from here on: before `connect` the system would report a hang-up.
+    let stream = TcpStream::from_std(socket.into())?;
+    let wait = stream.io().wait(Way::Write, at);
+    wait.perform(has_connected).await?;
+    Ok(stream)
+}
+
+/// Whether the connection is being made; also when a signal interrupted the call.
+fn is_under_way(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+        || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
+}
+
+fn has_connected(socket: &net::TcpStream) -> io::Result<()> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(error) => Err(error),
+    }
+}

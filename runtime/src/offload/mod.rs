@@ -1,0 +1,231 @@
+//! The escape hatch: work that would block the loop goes to another thread.
+//!
+//! A blocking call, or a long computation, in a task would stop every other task. Here it becomes
+//! a job: a thread of the pool runs it, and the task that waits for it is woken through the inbox
+//! like by any other thread. `pool.rs` is the pool; this file is what passes between the two sides.
+
+mod pool;
+
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use crate::event::{Event, Place, Why, tell};
+use crate::event_loop::{self, EventLoop};
+use crate::task::body::{TaskBody, drop_catching};
+use crate::task::{self, JoinError, JoinHandle};
+use crate::turn;
+use crate::world::Job;
+
+pub(crate) use pool::ThreadPool;
+
+/// Runs `work` on a thread of the runtime's pool, and returns a handle to await its result:
+/// asyncio's `to_thread`.
+///
+/// It starts at once if a thread is free or another may be started; otherwise it queues, first in
+/// first out, until a thread has time for it.
+///
+/// - The handle is ready once the work has returned; if it panics, with that panic.
+/// - [`abort`](JoinHandle::abort) takes a job that is still queued out of the queue: it never
+///   runs. One that runs cannot be stopped; it is abandoned, and its result dropped.
+/// - Dropping the handle detaches the job: it runs, and its result is dropped.
+/// - If the system refuses to start a thread, the job waits for one that exists; if there is none,
+///   the handle is ready with an error that [says so](JoinError::not_started_because).
+///
+/// # Panics
+///
+/// When no runtime is running on this thread.
+///
+/// ```
+/// popleft::run(async {
+///     let file = popleft::spawn_blocking(|| std::fs::read_to_string("/proc/version"));
+///     let text = file.await.unwrap();
+///     println!("{text:?}");
+/// });
+/// ```
+#[doc(alias = "offload")]
+#[doc(alias = "unblock")]
+#[doc(alias = "to_thread")]
+#[doc(alias = "run_in_executor")]
+#[track_caller]
+pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let Some(event_loop) = event_loop::current() else {
+        panic!("cannot spawn a blocking job: no runtime is running on this thread");
+    };
+    let exchange = Arc::new(Exchange::new(work));
+    let outcome = Outcome::expect(exchange.clone(), event_loop.clone());
+    let handle = task::Builder::new().spawn_body(Box::pin(TaskBody::new(outcome)));
+    let task = handle.id();
+    tell(|| Event::JobSubmit { task });
+    event_loop.jobs.submit(exchange);
+    handle
+}
+
+/// What the loop's side and the thread's side share.
+struct Exchange<F, T> {
+    inside: Mutex<Inside<F, T>>,
+}
+
+struct Inside<F, T> {
+    stage: Stage<F, T>,
+    /// The task that awaits the outcome.
+    waker: Option<Waker>,
+}
+
+/// How far the job has come.
+enum Stage<F, T> {
+    Queued(F),
+    Running,
+    Done(Result<T, Failure>),
+    /// Nobody wants the result, or it has been taken.
+    Over,
+}
+
+enum Failure {
+    Panicked(Box<dyn Any + Send>),
+    NotStarted(io::Error),
+}
+
+impl<F, T> Exchange<F, T> {
+    fn new(work: F) -> Self {
+        Exchange {
+            inside: Mutex::new(Inside {
+                stage: Stage::Queued(work),
+                waker: None,
+            }),
+        }
+    }
+
+    /// The user's code never runs under this lock.
+    fn lock(&self) -> MutexGuard<'_, Inside<F, T>> {
+        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    // ----- the thread's side -----
+
+    /// Takes the work out; `None` when it was cancelled while it was queued.
+    fn begin(&self) -> Option<F> {
+        let mut inside = self.lock();
+        match std::mem::replace(&mut inside.stage, Stage::Running) {
+            Stage::Queued(work) => Some(work),
+            other => {
+                inside.stage = other;
+                None
+            }
+        }
+    }
+
+    /// Leaves the result and wakes the task that awaits it, or drops it if there is none.
+    fn finish(&self, result: Result<T, Failure>) {
+        let mut inside = self.lock();
+        if let Stage::Over = inside.stage {
+            drop(inside);
+            drop_catching(|| drop(result));
+            return;
+        }
+        inside.stage = Stage::Done(result);
+        let waker = inside.waker.take();
+        drop(inside);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    // ----- the loop's side -----
+
+    fn poll_result(&self, waker: &Waker) -> Poll<Result<T, Failure>> {
+        // Neither a clone nor a drop of a waker under the lock: it may be anybody's.
+        let waker = waker.clone();
+        let mut inside = self.lock();
+        match std::mem::replace(&mut inside.stage, Stage::Over) {
+            Stage::Done(result) => Poll::Ready(result),
+            unfinished => {
+                inside.stage = unfinished;
+                let replaced = inside.waker.replace(waker);
+                drop(inside);
+                drop(replaced);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The loop wants the result no more: what is queued never runs, what runs is abandoned.
+    fn give_up(&self) {
+        let mut inside = self.lock();
+        let stage = std::mem::replace(&mut inside.stage, Stage::Over);
+        let waker = inside.waker.take();
+        drop(inside);
+        drop(waker);
+        drop(stage);
+    }
+}
+
+impl<F, T> Job for Exchange<F, T>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    fn run(&self) {
+        if let Some(work) = self.begin() {
+            let result = catch_unwind(AssertUnwindSafe(work));
+            self.finish(result.map_err(Failure::Panicked));
+        }
+    }
+
+    fn refuse(&self, error: io::Error) {
+        if let Some(work) = self.begin() {
+            drop_catching(|| drop(work));
+            self.finish(Err(Failure::NotStarted(error)));
+        }
+    }
+}
+
+/// The future of the task that waits for a job.
+struct Outcome<F, T> {
+    exchange: Arc<Exchange<F, T>>,
+    /// The loop that counts this job among what it is owed.
+    event_loop: Rc<EventLoop>,
+}
+
+impl<F, T> Outcome<F, T> {
+    fn expect(exchange: Arc<Exchange<F, T>>, event_loop: Rc<EventLoop>) -> Self {
+        event_loop.owed.set(event_loop.owed.get() + 1);
+        Outcome {
+            exchange,
+            event_loop,
+        }
+    }
+}
+
+impl<F, T> Future for Outcome<F, T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = turn::task();
+        let Poll::Ready(result) = self.exchange.poll_result(cx.waker()) else {
+            turn::park(Why::Offload, Place::UNKNOWN);
+            return Poll::Pending;
+        };
+        tell(|| Event::JobDone { task });
+        Poll::Ready(result.map_err(|failure| match failure {
+            Failure::Panicked(payload) => JoinError::panic(task, payload),
+            Failure::NotStarted(error) => JoinError::not_started(task, error),
+        }))
+    }
+}
+
+impl<F, T> Drop for Outcome<F, T> {
+    fn drop(&mut self) {
+        self.event_loop.owed.set(self.event_loop.owed.get() - 1);
+        self.exchange.give_up();
+    }
+}

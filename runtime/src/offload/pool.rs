@@ -1,0 +1,192 @@
+//! The thread pool: a queue, a condition variable, and threads that come and go.
+//!
+//! A thread is started when a job comes and no thread is idle, up to the pool's size; one that has
+//! had nothing to do for a while ends. All jobs are equal and are taken in the order in which they
+//! came.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use crate::world::{Job, Jobs};
+
+/// Threads that run what would block the loop.
+pub(crate) struct ThreadPool {
+    shared: Arc<Shared>,
+    shutdown_timeout: Duration,
+}
+
+/// What the pool and its threads hold together.
+struct Shared {
+    state: Mutex<State>,
+    job_came: Condvar,
+    thread_left: Condvar,
+    name: String,
+    size: usize,
+    idle_time: Duration,
+}
+
+struct State {
+    queue: VecDeque<Arc<dyn Job>>,
+    threads: usize,
+    /// How many threads wait for a job and have not been called.
+    idle: usize,
+    /// How many have been called and have not come back yet. A thread that comes back and finds
+    /// nobody called was woken by the system's whim and waits on.
+    called: usize,
+    /// The number in the next thread's name.
+    next_number: usize,
+    closing: bool,
+}
+
+impl ThreadPool {
+    pub(crate) const USUAL_SIZE: usize = 32;
+    pub(crate) const USUAL_IDLE_TIME: Duration = Duration::from_secs(10);
+
+    /// A pool without threads; they come with the jobs.
+    pub(crate) fn new(
+        name: &str,
+        size: usize,
+        idle_time: Duration,
+        shutdown_timeout: Duration,
+    ) -> Self {
+        ThreadPool {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State {
+                    queue: VecDeque::new(),
+                    threads: 0,
+                    idle: 0,
+                    called: 0,
+                    next_number: 0,
+                    closing: false,
+                }),
+                job_came: Condvar::new(),
+                thread_left: Condvar::new(),
+                name: name.to_string(),
+                size,
+                idle_time,
+            }),
+            shutdown_timeout,
+        }
+    }
+}
+
+impl Jobs for ThreadPool {
+    fn submit(&self, job: Arc<dyn Job>) {
+        let mut state = self.shared.lock();
+        if state.closing {
+            drop(state);
+            drop(job);
+            return;
+        }
+        state.queue.push_back(job);
+        if state.idle > 0 {
+            state.idle -= 1;
+            state.called += 1;
+            drop(state);
+            self.shared.job_came.notify_one();
+        } else if state.threads < self.shared.size {
+            self.shared.start_thread(state);
+        }
+    }
+
+    fn shut_down(&self) {
+        let mut state = self.shared.lock();
+        state.closing = true;
+        let never_begun = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(never_begun);
+        self.shared.job_came.notify_all();
+        let state = self.shared.lock();
+        let at_work = |state: &mut State| state.threads > 0;
+        let waited =
+            self.shared
+                .thread_left
+                .wait_timeout_while(state, self.shutdown_timeout, at_work);
+        drop(waited);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn start_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let name = format!("{}-pool-{}", self.name, state.next_number);
+        state.next_number += 1;
+        state.threads += 1;
+        // A thread takes longer to start than the lock may be held.
+        drop(state);
+        let shared = self.clone();
+        let started = thread::Builder::new()
+            .name(name)
+            .spawn(move || shared.work());
+        if let Err(error) = started {
+            self.could_not_start(error);
+        }
+    }
+
+    /// The queue waits for the threads that there are; if there are none, it is refused.
+    fn could_not_start(&self, error: io::Error) {
+        let mut state = self.lock();
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        let refused = std::mem::take(&mut state.queue);
+        drop(state);
+        for job in refused {
+            job.refuse(same_error(&error));
+        }
+    }
+
+    // ===== what each thread does ================================================================
+
+    fn work(&self) {
+        while let Some(job) = self.next_job() {
+            job.run();
+        }
+        self.thread_left.notify_all();
+    }
+
+    /// Waits for a job; `None` when the thread has to end. It is counted out already then.
+    fn next_job(&self) -> Option<Arc<dyn Job>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                return Some(job);
+            }
+            if state.closing {
+                state.threads -= 1;
+                return None;
+            }
+            state.idle += 1;
+            let nobody_called = |state: &mut State| state.called == 0 && !state.closing;
+            let (woken, _) = self
+                .job_came
+                .wait_timeout_while(state, self.idle_time, nobody_called)
+                .unwrap_or_else(|e| e.into_inner());
+            state = woken;
+            if state.called > 0 {
+                state.called -= 1;
+                continue;
+            }
+            state.idle -= 1;
+            if !state.closing {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+}
+
+/// An `io::Error` cannot be cloned; several jobs may have to hear of the same one.
+fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

@@ -1,0 +1,101 @@
+//! A future with a deadline.
+
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
+
+use super::sleep::Sleep;
+use crate::event::Why;
+use crate::turn;
+
+/// Awaits `future`, but at most for `duration` from this call: asyncio's `wait_for`.
+///
+/// When both have come, the future's output counts. After [`Elapsed`] the future is dropped
+/// together with the timeout, wherever it stood.
+///
+/// # Panics
+///
+/// When it is polled where no runtime is running.
+///
+/// ```
+/// use std::time::Duration;
+/// use popleft::time::{sleep, timeout};
+///
+/// popleft::run(async {
+///     let slow = timeout(Duration::from_millis(1), sleep(Duration::from_secs(60)));
+///     assert!(slow.await.is_err());
+///     assert_eq!(timeout(Duration::from_secs(60), async { 42 }).await, Ok(42));
+/// });
+/// ```
+#[track_caller]
+pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
+    Timeout {
+        future: future.into_future(),
+        sleep: Sleep::lasting(duration, Location::caller()),
+    }
+}
+
+/// Awaits `future`, but not beyond `deadline`; see [`timeout`].
+#[track_caller]
+pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
+    Timeout {
+        future: future.into_future(),
+        sleep: Sleep::until(deadline, Location::caller()),
+    }
+}
+
+pin_project! {
+    /// The future of [`timeout`] and [`timeout_at`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        // This asks for no share: a future that has used up all of it must not outlive its time.
+        if this.sleep.poll_elapsed(cx.waker()).is_ready() {
+            return Poll::Ready(Err(Elapsed(())));
+        }
+        // What the task waits for is what the future said; the deadline only guards it.
+        if let (Why::Unknown, _) = turn::parked() {
+            turn::park_at(Why::Timer, this.sleep.at());
+        }
+        Poll::Pending
+    }
+}
+
+/// The deadline came before the future was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline has elapsed")
+    }
+}
+
+impl Error for Elapsed {}
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}

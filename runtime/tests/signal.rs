@@ -1,0 +1,90 @@
+//! The laws of signals. Each test has a process of its own: a signal is for the whole of it.
+
+#![cfg(feature = "signal")]
+
+mod child;
+
+use std::time::Duration;
+
+use popleft::signal;
+use popleft::time::timeout;
+use rustix::process::{Signal, getpid, kill_process};
+
+fn send(signal: Signal) {
+    kill_process(getpid(), signal).unwrap();
+}
+
+#[test]
+fn ctrl_c_and_terminate_are_heard_by_everyone_who_listens() {
+    if child::stderr_of("ctrl_c_and_terminate_are_heard_by_everyone_who_listens").is_some() {
+        return;
+    }
+    popleft::run(async {
+        let pressed = [signal::ctrl_c(), signal::ctrl_c()];
+        let asked = signal::terminate();
+        send(Signal::INT);
+        for pressed in pressed {
+            pressed.await.unwrap();
+        }
+        send(Signal::TERM);
+        asked.await.unwrap();
+        // What came before the call does not count.
+        let later = timeout(Duration::from_millis(5), signal::ctrl_c()).await;
+        assert!(later.is_err());
+    });
+}
+
+#[test]
+fn a_signal_interrupts_the_loops_sleep_and_nothing_else() {
+    if child::stderr_of("a_signal_interrupts_the_loops_sleep_and_nothing_else").is_some() {
+        return;
+    }
+    popleft::run(async {
+        let signals = signal::listen(Signal::USR1.as_raw()).unwrap();
+        let other = popleft::spawn(popleft::time::sleep(Duration::from_millis(30)));
+        let sender = std::thread::spawn(|| {
+            for _ in 0..20 {
+                send(Signal::USR1);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        signals.recv().await.unwrap();
+        other.await.unwrap();
+        sender.join().unwrap();
+        drop(signals);
+        // Nobody listens: it does nothing, rather than what it would by itself.
+        send(Signal::USR1);
+    });
+}
+
+#[test]
+fn many_signals_at_once_count_as_one_or_a_few() {
+    if child::stderr_of("many_signals_at_once_count_as_one_or_a_few").is_some() {
+        return;
+    }
+    popleft::run(async {
+        let signals = signal::listen(Signal::USR2.as_raw()).unwrap();
+        for _ in 0..200 {
+            send(Signal::USR2);
+        }
+        signals.recv().await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(5), signals.recv())
+                .await
+                .is_err()
+        );
+    });
+}
+
+#[test]
+fn what_cannot_be_caught_is_refused() {
+    popleft::run(async {
+        let error = signal::listen(Signal::KILL.as_raw()).unwrap_err();
+        assert!(error.to_string().contains("cannot be caught"), "{error}");
+        assert!(signal::listen(100_000).is_err());
+    });
+    assert!(
+        signal::listen(Signal::USR1.as_raw()).is_err(),
+        "no runtime runs here"
+    );
+}

@@ -58,8 +58,8 @@ fn a_signal_interrupts_the_loops_sleep_and_nothing_else() {
 }
 
 #[test]
-fn many_signals_at_once_count_as_one_or_a_few() {
-    if child::stderr_of("many_signals_at_once_count_as_one_or_a_few").is_some() {
+fn many_signals_at_once_count_as_no_more_than_they_are() {
+    if child::stderr_of("many_signals_at_once_count_as_no_more_than_they_are").is_some() {
         return;
     }
     popleft::run(async {
@@ -68,11 +68,14 @@ fn many_signals_at_once_count_as_one_or_a_few() {
             send(Signal::USR2);
         }
         signals.recv().await.unwrap();
-        assert!(
-            timeout(Duration::from_millis(5), signals.recv())
-                .await
-                .is_err()
-        );
+        let mut counted = 1;
+        while timeout(Duration::from_millis(5), signals.recv())
+            .await
+            .is_ok()
+        {
+            counted += 1;
+        }
+        assert!(counted <= 200, "{counted}");
     });
 }
 

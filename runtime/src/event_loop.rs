@@ -350,3 +350,22 @@ impl Drop for Entered {
         drop(left);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::world::tests::CLOCK_READS;
+
+    #[test]
+    fn the_clock_is_read_once_a_look_and_not_at_every_turn() {
+        let runtime = crate::Runtime::builder().polls_between_looks(64).build();
+        let turns = 64 * 100;
+        let before = CLOCK_READS.get();
+        runtime.unwrap().block_on(async {
+            for _ in 0..turns {
+                crate::yield_now().await;
+            }
+        });
+        let reads = CLOCK_READS.get() - before;
+        assert!(reads <= turns / 64 + 5, "{reads}");
+    }
+}

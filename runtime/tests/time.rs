@@ -1,5 +1,8 @@
 //! The laws of time: never early, never lost, and nothing left behind.
 
+// Sleeps are carried out of the runs that made them.
+#![allow(clippy::async_yields_async)]
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -13,6 +16,12 @@ use popleft::time::{
 };
 use popleft::{Runtime, spawn, yield_now};
 use proptest::prelude::*;
+
+/// Polls `future` once in the task that calls; it must not be ready.
+async fn assert_pending<F: Future>(mut future: Pin<&mut F>) {
+    let is_pending = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending()));
+    assert!(is_pending.await);
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -174,7 +183,7 @@ fn a_dropped_sleep_leaves_no_timer() {
         .unwrap();
     runtime.block_on(async {
         let mut unawaited = Box::pin(sleep(HOUR));
-        poll_fn(|cx| Poll::Ready(assert!(unawaited.as_mut().poll(cx).is_pending()))).await;
+        assert_pending(unawaited.as_mut()).await;
         drop(unawaited);
         drop(sleep(HOUR));
         let aborted = spawn(sleep(HOUR));
@@ -193,7 +202,7 @@ fn a_dropped_sleep_leaves_no_timer() {
 fn a_sleep_wakes_the_task_that_awaits_it_now() {
     popleft::run(async {
         let mut moved = Box::pin(sleep(Duration::from_millis(2)));
-        poll_fn(|cx| Poll::Ready(assert!(moved.as_mut().poll(cx).is_pending()))).await;
+        assert_pending(moved.as_mut()).await;
         spawn(moved).await.unwrap();
     });
 }
@@ -202,7 +211,7 @@ fn a_sleep_wakes_the_task_that_awaits_it_now() {
 fn a_sleep_can_be_reset_before_and_after_its_end() {
     popleft::run(async {
         let mut nap = sleep(HOUR);
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut nap).poll(cx).is_pending()))).await;
+        assert_pending(Pin::new(&mut nap)).await;
         for _ in 0..2 {
             let deadline = Instant::now() + Duration::from_millis(1);
             nap.reset(deadline);
@@ -218,7 +227,7 @@ fn a_sleep_moves_to_the_runtime_that_awaits_it() {
     let first = Runtime::new().unwrap();
     let mut nap = first.block_on(async {
         let mut nap = sleep(Duration::from_millis(2));
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut nap).poll(cx).is_pending()))).await;
+        assert_pending(Pin::new(&mut nap)).await;
         nap
     });
     popleft::run(&mut nap);
@@ -304,7 +313,7 @@ fn a_sleep_outside_is_refused() {
 fn a_sleep_that_outlives_its_runtime_is_dropped_quietly() {
     let nap = Runtime::new().unwrap().block_on(async {
         let mut nap = sleep(HOUR);
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut nap).poll(cx).is_pending()))).await;
+        assert_pending(Pin::new(&mut nap)).await;
         nap
     });
     drop(nap);

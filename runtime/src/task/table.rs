@@ -355,3 +355,39 @@ pub(crate) fn report_panic(record: &Record, body: &dyn Body) {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::body::{Plain, TaskBody};
+    use std::mem::size_of;
+
+    /// How the slab lays a row out.
+    enum Row {
+        #[allow(dead_code)]
+        Vacant(usize),
+        #[allow(dead_code)]
+        Occupied(Slot),
+    }
+
+    /// Its row, its record with the two counts of the `Arc`, and the box with its future.
+    #[test]
+    fn a_task_with_64_bytes_of_state_takes_at_most_200_bytes() {
+        fn size_of_body<F: Future<Output = ()>>(_: &F) -> usize {
+            size_of::<TaskBody<Plain<F>, ()>>()
+        }
+        let state = [0u64; 7];
+        let future = async move {
+            std::future::pending::<()>().await;
+            std::hint::black_box(&state);
+        };
+        assert_eq!(size_of_val(&future), 64);
+        let row = size_of::<Row>();
+        let record = 2 * size_of::<usize>() + size_of::<Record>();
+        let body = size_of_body(&future);
+        assert!(
+            row + record + body <= 200,
+            "row {row} + record {record} + body {body}"
+        );
+    }
+}

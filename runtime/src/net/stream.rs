@@ -517,3 +517,68 @@ impl<T: Socket> AsyncWrite for Stream<T> {
         Poll::Ready(self.shutdown(Shutdown::Write))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// A socket that counts how often the system is asked for bytes.
+    #[derive(Debug)]
+    struct Counting {
+        socket: UnixStream,
+        receives: Cell<usize>,
+    }
+
+    impl AsFd for Counting {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+
+    impl Socket for Counting {}
+
+    impl sealed::Socket for Counting {
+        fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.receives.set(self.receives.get() + 1);
+            self.socket.receive(buffer)
+        }
+        fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+            self.socket.receive_vectored(buffers)
+        }
+        fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+            self.socket.send(bytes)
+        }
+        fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.socket.send_vectored(buffers)
+        }
+        fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+            self.socket.shut_down(how)
+        }
+    }
+
+    #[test]
+    fn a_request_costs_one_receive() {
+        crate::run(async {
+            let (socket, mut peer) = UnixStream::pair().unwrap();
+            let stream = Stream::from_std(Counting {
+                socket,
+                receives: Cell::new(0),
+            })
+            .unwrap();
+            let mut buffer = [0; 64];
+            for request in 1..=20 {
+                // Already there, or sent while the reader waits: it is the same.
+                let read = stream.read(&mut buffer);
+                let (length, _) = futures_lite::future::zip(read, async {
+                    crate::yield_now().await;
+                    peer.write_all(b"request").unwrap();
+                })
+                .await;
+                assert_eq!(length.unwrap(), 7);
+                // The first one asks before it waits: nobody knows then that nothing is there.
+                assert_eq!(stream.io().get_ref().receives.get(), request + 1);
+            }
+        });
+    }
+}

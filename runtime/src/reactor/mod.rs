@@ -235,3 +235,65 @@ fn wake_all(
     }
     direction.woken.get() && until == Until::Now
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_report_for_a_source_that_is_gone_is_not_taken_for_its_successor() {
+        let reactor = Reactor::new().unwrap();
+        let (old, new) = UnixStream::pair().unwrap();
+        let old = reactor.register(old).unwrap();
+        reactor.deregister(old.key);
+        let new = reactor.register(new).unwrap();
+        assert_eq!(row_of(old.key), row_of(new.key));
+
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        let mut ticket = None;
+        let waker = Waker::from(flag.clone());
+        reactor
+            .wait_for(&new, Way::Read, &mut ticket, &waker)
+            .unwrap();
+        let mut to_wake = vec![];
+        let report = |key| Report {
+            key,
+            readable: true,
+            writable: true,
+        };
+        reactor.hear(report(old.key), Until::Now, &mut to_wake);
+        assert!(to_wake.is_empty());
+        reactor.hear(report(new.key), Until::Now, &mut to_wake);
+        assert_eq!(to_wake.len(), 1);
+        assert!(!flag.0.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn what_was_waiting_is_forgotten_with_its_source() {
+        let reactor = Reactor::new().unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let source = reactor.register(socket).unwrap();
+        for way in [Way::Read, Way::Write] {
+            let mut lost = None;
+            reactor
+                .wait_for(&source, way, &mut lost, Waker::noop())
+                .unwrap();
+        }
+        assert!(reactor.is_waited_for());
+        reactor.deregister(source.key);
+        assert!(!reactor.is_waited_for());
+        assert!(!reactor.has_sources());
+    }
+}

@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::task::Id;
+use crate::task::body::catching;
 
 /// One thing that happened in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -322,7 +323,7 @@ fn deliver(event: &Event) {
     // What the listener does itself is not told: it would never end.
     LISTENING.set(false);
     let _again = ListenAgain;
-    listener(event);
+    catching(|| listener(event));
 }
 
 /// Turns listening on again, also when the listener panics.

@@ -22,7 +22,7 @@ use crate::reactor::Reactor;
 use crate::reactor::wait::Until;
 use crate::stall::{self, Hope};
 use crate::task::Id;
-use crate::task::body::{Body, drop_catching};
+use crate::task::body::{Body, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
 use crate::task::table::{Ended, Table, Taken, report_panic};
 use crate::timers::Timers;
@@ -126,13 +126,13 @@ impl EventLoop {
         let left = self.tasks.finish(task, taken);
         tell(|| Event::Done { task, how });
         if let Some(joiner) = left.joiner {
-            joiner.wake();
+            catching(|| joiner.wake());
         }
         if let Some(Ended { record, body }) = left.unwanted {
             if how == End::Panic {
                 report_panic(&record, &*body);
             }
-            drop_catching(|| drop(body));
+            catching(|| drop(body));
             self.tasks.recycle(record);
         }
     }
@@ -245,17 +245,22 @@ impl EventLoop {
         }
     }
 
-    /// Makes a task and puts it at the right end of the deque. A runtime that is being dropped
-    /// drops the task at once; its join handle finds it cancelled.
-    pub(crate) fn spawn(&self, body: Pin<Box<dyn Body>>, name: Option<Box<str>>, at: Place) -> Id {
-        match self.tasks.insert(Some(body), name, at, &self.inbox) {
+    /// Makes a task and puts it at the right end of the deque; the main task has no `body` here. A
+    /// runtime that is being dropped drops the task at once; its join handle finds it cancelled.
+    pub(crate) fn spawn(
+        &self,
+        body: Option<Pin<Box<dyn Body>>>,
+        name: Option<Box<str>>,
+        at: Place,
+    ) -> Id {
+        match self.tasks.insert(body, name, at, &self.inbox) {
             Ok(task) => {
                 self.ready.push_back(task);
                 tell(|| Event::Spawn { task, at });
                 task
             }
             Err(body) => {
-                drop_catching(|| drop(body));
+                catching(|| drop(body));
                 Id::NOBODY
             }
         }
@@ -263,7 +268,7 @@ impl EventLoop {
 
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
         let body = (spawn.make_body)();
-        let task = self.spawn(body, None, spawn.at);
+        let task = self.spawn(Some(body), None, spawn.at);
         drop(self.tasks.detach(task));
     }
 
@@ -276,11 +281,7 @@ impl EventLoop {
 
     fn wake_for_another_thread(&self, task: Id) {
         if self.tasks.woken_from_elsewhere(task) {
-            self.ready.push_back(task);
-            tell(|| Event::Wake {
-                task,
-                by: Cause::Thread,
-            });
+            push_back(task);
         }
     }
 
@@ -318,13 +319,17 @@ pub(crate) fn current() -> Option<Rc<EventLoop>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok()?
 }
 
-/// Puts a task at the right end of the deque of the loop that runs on this thread.
+/// Puts a task that was woken at the right end of the deque of the loop that runs on this thread.
 #[inline]
 pub(crate) fn push_back(task: Id) {
     CURRENT.with(|current| {
         if let Some(event_loop) = &*current.borrow() {
             event_loop.ready.push_back(task);
         }
+    });
+    tell(|| Event::Wake {
+        task,
+        by: turn::cause(),
     });
 }
 

@@ -16,7 +16,7 @@ use crate::event::{self, Event, Listener, Place};
 use crate::event_loop::{self, EventLoop, Returned};
 use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
-use crate::task::body::{Body, Plain, TaskBody};
+use crate::task::body::{Body, Plain, TaskBody, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
 use crate::task::{Id, JoinError};
 use crate::turn;
@@ -179,7 +179,7 @@ impl Drop for Runtime {
         let _entered = event_loop::enter(self.event_loop.clone());
         self.event_loop.tasks.close();
         let unread = self.event_loop.inbox.close();
-        crate::task::body::drop_catching(|| drop(unread));
+        catching(|| drop(unread));
         self.event_loop.jobs.shut_down();
     }
 }
@@ -201,12 +201,7 @@ struct MainTask<'a> {
 impl<'a> MainTask<'a> {
     fn spawn(event_loop: &'a EventLoop, at: Place) -> Self {
         let name = Some(event_loop.name.clone().into_boxed_str());
-        let inserted = event_loop.tasks.insert(None, name, at, &event_loop.inbox);
-        let Ok(id) = inserted else {
-            unreachable!("the table is closed only when the runtime is dropped");
-        };
-        event_loop.ready.push_back(id);
-        event::tell(|| Event::Spawn { task: id, at });
+        let id = event_loop.spawn(None, name, at);
         MainTask { event_loop, id }
     }
 }
@@ -337,7 +332,8 @@ impl Builder {
     }
 
     /// Has `listener` told of everything that happens in the runtime, as it happens, on the loop's
-    /// own thread. What the listener does itself is not told.
+    /// own thread. What the listener does itself is not told, and it should not panic: the panic
+    /// would end here.
     ///
     /// ```
     /// use popleft::event::Event;
@@ -597,7 +593,7 @@ impl<T> Postman<T> {
         let before = std::mem::replace(&mut *mailbox.lock(), Delivery::Here(result));
         mailbox.delivered.notify_all();
         if let Delivery::Awaited(Some(waker)) = before {
-            waker.wake();
+            catching(|| waker.wake());
         }
     }
 }

@@ -16,6 +16,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
+use crate::task::body::catching;
 use crate::turn;
 
 /// A heap smaller than this is not worth tidying.
@@ -149,7 +150,7 @@ impl Timers {
         while let Some((deadline, waker)) = self.pop_due(now) {
             turn::set_cause(Cause::Timer);
             tell(|| Event::TimerFired { deadline });
-            waker.wake();
+            catching(|| waker.wake());
         }
     }
 

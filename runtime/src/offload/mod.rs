@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::event::{Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
-use crate::task::body::{TaskBody, drop_catching};
+use crate::task::body::{TaskBody, catching};
 use crate::task::{self, JoinError, JoinHandle};
 use crate::turn;
 use crate::world::Job;
@@ -129,14 +129,14 @@ impl<F, T> Exchange<F, T> {
         let mut inside = self.lock();
         if let Stage::Over = inside.stage {
             drop(inside);
-            drop_catching(|| drop(result));
+            catching(|| drop(result));
             return;
         }
         inside.stage = Stage::Done(result);
         let waker = inside.waker.take();
         drop(inside);
         if let Some(waker) = waker {
-            waker.wake();
+            catching(|| waker.wake());
         }
     }
 
@@ -183,7 +183,7 @@ where
 
     fn refuse(&self, error: io::Error) {
         if let Some(work) = self.begin() {
-            drop_catching(|| drop(work));
+            catching(|| drop(work));
             self.finish(Err(Failure::NotStarted(error)));
         }
     }

@@ -22,6 +22,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
+use crate::task::body::catching;
 use crate::turn;
 use source::{Direction, Source, Ticket, Way};
 use wait::{Doorbell, Interest, Report, Until, Waiter};
@@ -185,7 +186,7 @@ impl Reactor {
         self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
             turn::set_cause(Cause::Source(source));
-            waker.wake();
+            catching(|| waker.wake());
         }
         self.reports.set(reports);
         self.to_wake.set(to_wake);

@@ -60,7 +60,7 @@ where
             let panicked = TaskBody::Ended {
                 result: Some(Err(JoinError::panic(id, payload))),
             };
-            drop_catching(|| self.set(panicked));
+            catching(|| self.set(panicked));
         }
         match self.project() {
             TaskBodyProjection::Ended {
@@ -110,10 +110,10 @@ where
     }
 }
 
-/// Runs `drop_something`, and swallows its panic: the std hook has printed it, and there is nobody
-/// left whom it could reach.
-pub(crate) fn drop_catching(drop_something: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_something)) {
+/// Runs foreign code that has nobody to whom its panic could go: a drop of what nobody wants, a
+/// waker that is not ours. The panic hook has told of it; here it ends.
+pub(crate) fn catching(foreign: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
         // Its own drop might panic as well.
         std::mem::forget(payload);
     }

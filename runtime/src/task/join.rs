@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use super::Id;
-use super::body::drop_catching;
+use super::body::catching;
 use super::table::{Ended, report_panic, take_result};
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
@@ -112,7 +112,7 @@ impl<T> Drop for JoinHandle<T> {
         }
         if let Some(Ended { record, body }) = tasks.remove_ended(self.id) {
             report_panic(&record, &*body);
-            drop_catching(|| drop(body));
+            catching(|| drop(body));
         }
     }
 }

@@ -141,7 +141,7 @@ impl Builder {
         let Some(event_loop) = event_loop::current() else {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
-        let id = event_loop.spawn(body, self.name, place);
+        let id = event_loop.spawn(Some(body), self.name, place);
         JoinHandle::new(id, event_loop)
     }
 }

@@ -14,7 +14,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::Id;
-use super::body::{Body, drop_catching};
+use super::body::{Body, catching};
 use super::deque::Inbox;
 use super::waker::{Record, State};
 use crate::event::{Place, Why};
@@ -319,9 +319,9 @@ impl Table {
             if let Some(mut body) = slot.body {
                 report_panic(&slot.record, &*body);
                 body.as_mut().cancel(slot.record.id());
-                drop_catching(|| drop(body));
+                catching(|| drop(body));
             }
-            drop_catching(|| drop(slot.joiner));
+            catching(|| drop(slot.joiner));
         }
         self.spare.take();
     }

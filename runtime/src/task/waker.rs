@@ -23,7 +23,7 @@ use std::task::Wake;
 
 use super::Id;
 use super::deque::{Inbox, Message};
-use crate::event::{Event, Place, Why, tell};
+use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
 
@@ -189,11 +189,6 @@ impl Wake for Record {
         }
         if self.mark_woken() {
             event_loop::push_back(self.id);
-            let id = self.id;
-            tell(|| Event::Wake {
-                task: id,
-                by: turn::cause(),
-            });
         }
     }
 }

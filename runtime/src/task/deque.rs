@@ -159,3 +159,118 @@ impl Inbox {
         std::mem::take(&mut inside.messages)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::wait::{Until, Waiter};
+    use crate::task::waker::Record;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::Instant;
+
+    fn id(number: u32) -> Id {
+        Id { index: 0, number }
+    }
+
+    fn ids(messages: &[Message]) -> Vec<u32> {
+        let number = |message: &Message| match message {
+            Message::Wake(id) | Message::Abort(id) => id.number(),
+            Message::Spawn(_) | Message::Stop => unreachable!("not sent here"),
+        };
+        messages.iter().map(number).collect()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u32),
+        Popleft,
+    }
+
+    proptest! {
+        /// The model is a list: pushed at its end, popped at its beginning.
+        #[test]
+        fn the_deque_is_first_in_first_out(steps in proptest::collection::vec(
+            prop_oneof![(0u32..100).prop_map(Step::Push), Just(Step::Popleft)], 0..200)
+        ) {
+            let ready = Ready::new(World::Real);
+            let mut model = vec![];
+            for step in steps {
+                match step {
+                    Step::Push(number) => {
+                        ready.push_back(id(number));
+                        model.push(number);
+                    }
+                    Step::Popleft => {
+                        let expected = (!model.is_empty()).then(|| model.remove(0));
+                        prop_assert_eq!(ready.popleft().map(Id::number), expected);
+                    }
+                }
+                prop_assert_eq!(ready.is_empty(), model.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_a_message_does_not_fall_asleep() {
+        let waiter = Waiter::new().unwrap();
+        let inbox = Inbox::new(waiter.doorbell());
+        assert!(inbox.fall_asleep());
+        inbox.wake_up();
+        assert!(!inbox.may_have_messages());
+        assert!(inbox.send(Message::Wake(id(7))));
+        assert!(inbox.may_have_messages());
+        assert!(!inbox.fall_asleep());
+        let mut messages = vec![];
+        inbox.take(&mut messages);
+        assert_eq!(ids(&messages), [7]);
+        assert!(inbox.fall_asleep());
+    }
+
+    #[test]
+    fn a_message_ends_the_sleep_that_has_begun() {
+        let waiter = Waiter::new().unwrap();
+        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        for round in 0..100 {
+            assert!(inbox.fall_asleep());
+            let other = inbox.clone();
+            let sender = std::thread::spawn(move || other.send(Message::Abort(id(round))));
+            // It would hang here.
+            waiter
+                .wait(Until::Forever, Instant::now, &mut vec![])
+                .unwrap();
+            inbox.wake_up();
+            let mut messages = vec![];
+            inbox.take(&mut messages);
+            assert_eq!(ids(&messages), [round]);
+            assert!(sender.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn many_wakes_of_one_task_are_one_message() {
+        let waiter = Waiter::new().unwrap();
+        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let record = Arc::new(Record::new(id(3), None, Place::UNKNOWN, inbox.clone()));
+        let waker = Waker::from(record.clone());
+        for _ in 0..2 {
+            (0..1000).for_each(|_| waker.wake_by_ref());
+            let mut messages = vec![];
+            inbox.take(&mut messages);
+            assert_eq!(ids(&messages), [3]);
+            // Once it is out of the inbox the next wake counts again.
+            record.leave_inbox();
+        }
+    }
+
+    #[test]
+    fn a_closed_inbox_takes_nothing() {
+        let waiter = Waiter::new().unwrap();
+        let inbox = Inbox::new(waiter.doorbell());
+        inbox.send(Message::Wake(id(1)));
+        assert_eq!(ids(&inbox.close()), [1]);
+        assert!(!inbox.send(Message::Wake(id(2))));
+        assert!(!inbox.may_have_messages());
+    }
+}

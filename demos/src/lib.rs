@@ -8,9 +8,12 @@
 //! What they share stands apart: [`protocol`] says what a request is, [`fib`](mod@fib) is the work,
 //! [`cli`] the command line, [`blocking`] the sockets of those that have threads, and [`stop`] how
 //! a server ends. [`gil`] and [`worker_processes`] belong to one server each.
+//!
+//! [`perf1`], [`perf2`] and [`client`] are the other side: what [`loads`] put on a server.
 
 pub mod blocking;
 pub mod cli;
+pub mod client;
 pub mod countdown;
 pub mod fib;
 pub mod fib_generators;
@@ -20,6 +23,9 @@ pub mod fib_sequential;
 pub mod fib_tasks;
 pub mod fib_threads;
 pub mod gil;
+pub mod loads;
+pub mod perf1;
+pub mod perf2;
 pub mod protocol;
 pub mod servers;
 pub mod stop;

@@ -1,0 +1,294 @@
+//! What `perf1`, `perf2` and the talk put on a server: clients that ask the same thing again and
+//! again, each with a connection and a thread of its own.
+//!
+//! A client sends a number, waits for the answer, and only then sends the next. So a server that
+//! does not answer is asked nothing more, and what is counted is what was served.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+/// How long [`Load::stop`] waits for answers that are on their way.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Which client got it, counted from 1.
+    pub client: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A client that asks one thing after the other.
+pub struct Client {
+    answers: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Client {
+    pub fn connect(addr: &str) -> anyhow::Result<Client> {
+        let stream = TcpStream::connect(addr).with_context(|| {
+            format!(
+                "cannot connect to {addr} (is a server running? start one with: \
+                 cargo run --release --bin fib-tasks)"
+            )
+        })?;
+        // A request must not wait until the one before is acknowledged.
+        stream.set_nodelay(true)?;
+        Ok(Client {
+            answers: BufReader::new(stream),
+            line: String::new(),
+        })
+    }
+
+    /// Sends one request and waits for its answer.
+    pub fn ask(&mut self, request: &str) -> anyhow::Result<()> {
+        self.answers.get_mut().write_all(request.as_bytes())?;
+        self.line.clear();
+        if self.answers.read_line(&mut self.line)? == 0 {
+            bail!("the server closed the connection");
+        }
+        if let Some(reason) = self.line.trim_end().strip_prefix("error: ") {
+            bail!("the server refused {:?}: {reason}", request.trim_end());
+        }
+        Ok(())
+    }
+}
+
+/// Clients at work.
+pub struct Load {
+    stopped: Arc<AtomicBool>,
+    connections: Vec<TcpStream>,
+    /// Closed once all clients have ended; has the error of the first that could not go on.
+    ended: mpsc::Receiver<anyhow::Error>,
+}
+
+impl Load {
+    /// Connects `clients` clients, which ask for `fib(n)` until they are stopped. `answered` is
+    /// called on their threads, at each answer.
+    pub fn start(
+        addr: &str,
+        clients: usize,
+        n: u64,
+        answered: impl Fn(Answered) + Clone + Send + 'static,
+    ) -> anyhow::Result<Load> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (failed, ended) = mpsc::channel();
+        let mut connections = vec![];
+        for client in 1..=clients {
+            let mut connection = Client::connect(addr)?;
+            connections.push(connection.answers.get_ref().try_clone()?);
+            let (stopped, failed, answered) = (stopped.clone(), failed.clone(), answered.clone());
+            let work = move || {
+                let request = format!("{n}\n");
+                while !stopped.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    if let Err(error) = connection.ask(&request) {
+                        // Once stopped, nobody listens: the connection was cut for that.
+                        let _ = failed.send(error);
+                        return;
+                    }
+                    let took = start.elapsed();
+                    answered(Answered { client, took });
+                }
+            };
+            let thread = thread::Builder::new().name(format!("client-{client}"));
+            thread.spawn(work).context("cannot start a thread")?;
+        }
+        Ok(Load {
+            stopped,
+            connections,
+            ended,
+        })
+    }
+
+    /// Why a client could not go on, if one could not.
+    pub fn failure(&self) -> Option<anyhow::Error> {
+        self.ended.try_recv().ok()
+    }
+
+    /// Asks nothing more, waits a moment for answers that are on their way, and disconnects.
+    pub fn stop(self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + PATIENCE;
+        // An error of a client no longer matters; the last one closes the channel.
+        while self
+            .ended
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            .is_ok()
+        {}
+        for connection in self.connections {
+            // It fails only if the connection is gone already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+// ===== what perf1 and perf2 have in common ======================================================
+
+/// The options of the loads.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LoadOptions {
+    /// The server's address
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:25000")]
+    pub addr: String,
+
+    /// How long to go on [default: until Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub seconds: Option<f64>,
+
+    /// How many clients ask at once
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub clients: u16,
+
+    /// One JSON object a line, for other programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),
+        _ => Err("must be a number above 0 and at most 86400".into()),
+    }
+}
+
+/// What a load's main thread waits for.
+pub enum Happened {
+    Answered(Answered),
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
+}
+
+/// Has `happened` hear of Ctrl-C and SIGTERM.
+pub fn hear_of_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
+    let mut asked = crate::stop::signals().context("cannot catch Ctrl-C")?;
+    let wait_for_it = move || {
+        if io::Read::read_exact(&mut asked, &mut [0]).is_ok() {
+            // If nobody hears it, the program is ending anyway.
+            let _ = happened.send(Happened::Interrupted);
+        }
+    };
+    thread::Builder::new()
+        .name("stop".into())
+        .spawn(wait_for_it)?;
+    Ok(())
+}
+
+/// How a load ended: by itself, or by Ctrl-C after what it had measured so far was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    TimeIsUp,
+    Interrupted,
+}
+
+/// The exit code by which shells know that a program was interrupted.
+pub const INTERRUPTED: u8 = 130;
+
+/// The median of what is not empty; the lower one of two in the middle.
+pub fn median<T: Copy + PartialOrd>(values: &[T]) -> Option<T> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.partial_cmp(b).expect("times and counts can be compared"));
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}
+
+/// Prints a line, and says whether anybody still reads.
+pub fn print_line(line: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(&[3, 1, 2]), Some(2));
+        assert_eq!(median(&[4, 1, 3, 2]), Some(2));
+        assert_eq!(median::<u32>(&[]), None);
+    }
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(parse_seconds("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "inf", "NaN", "soon", "86401"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_named_with_a_way_out() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap().to_string();
+        drop(taken);
+        let said = format!("{:#}", Client::connect(&addr).err().unwrap());
+        assert!(
+            said.contains(&addr) && said.contains("is a server running?"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_and_a_goodbye_are_failures() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut requests = BufReader::new(client.try_clone().unwrap()).lines();
+            for answer in ["1\n", "error: too large\n"] {
+                requests.next().unwrap().unwrap();
+                client.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let mut client = Client::connect(&addr).unwrap();
+        client.ask("1\n").unwrap();
+        let refused = client.ask("99\n").unwrap_err().to_string();
+        assert_eq!(refused, "the server refused \"99\": too large");
+        server.join().unwrap();
+        assert!(client.ask("1\n").is_err());
+    }
+
+    #[test]
+    fn a_load_asks_one_thing_after_the_other_until_it_is_stopped() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let clients: Vec<_> = (0..2).map(|_| listener.accept().unwrap().0).collect();
+            for client in clients {
+                thread::spawn(move || {
+                    let mut answers = client.try_clone().unwrap();
+                    for request in BufReader::new(client).lines() {
+                        assert_eq!(request.unwrap(), "7");
+                        answers.write_all(b"13\n").unwrap();
+                    }
+                });
+            }
+        });
+        let (sender, answers) = mpsc::channel();
+        let load = Load::start(&addr, 2, 7, move |answer| {
+            let _ = sender.send(answer);
+        })
+        .unwrap();
+        let mut seen = [0; 3];
+        while seen[1] < 5 || seen[2] < 5 {
+            seen[answers.recv().unwrap().client] += 1;
+        }
+        assert!(load.failure().is_none());
+        load.stop();
+        server.join().unwrap();
+        // All threads have gone: nothing is sent any more.
+        while answers.recv().is_ok() {}
+    }
+}

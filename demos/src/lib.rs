@@ -10,6 +10,7 @@
 //! a server ends. [`gil`] and [`worker_processes`] belong to one server each.
 //!
 //! [`perf1`], [`perf2`] and [`client`] are the other side: what [`loads`] put on a server.
+//! [`talk`] plays all of it.
 
 pub mod blocking;
 pub mod cli;
@@ -29,4 +30,5 @@ pub mod perf2;
 pub mod protocol;
 pub mod servers;
 pub mod stop;
+pub mod talk;
 pub mod worker_processes;

@@ -1,0 +1,153 @@
+//! The numbers as one page, with nothing to load: bars in SVG, light and dark, narrow and wide.
+
+use super::verdict::count;
+use super::{Played, Report};
+
+const WIDTH: f64 = 640.0;
+const ROW: f64 = 46.0;
+/// Where the bars begin and how long the longest is; the number stands behind it.
+const LEFT: f64 = 8.0;
+const LONGEST: f64 = 500.0;
+
+const STYLE: &str = "\
+:root { color-scheme: light dark; --ink: #1d2733; --paper: #fff; --soft: #667; --one: #3367a8; --two: #d9822b; --line: #dde; }
+@media (prefers-color-scheme: dark) { :root { --ink: #dfe5ec; --paper: #14181d; --soft: #9ab; --one: #6da3e8; --two: #f0a35a; --line: #334; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } p, figcaption { color: var(--soft); }
+figure { margin: 1rem 0; } svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+.one { fill: var(--one); } .two { fill: var(--two); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
+";
+
+pub(super) fn page(report: &Report) -> String {
+    let build = if report.optimised {
+        ""
+    } else {
+        ", not optimised"
+    };
+    let short = chart(report, "requests/s", |act| {
+        let numbers = &act.numbers;
+        [Some(numbers.short_alone), Some(numbers.short_beside)]
+    });
+    let long = chart(report, "ms", |act| {
+        let numbers = &act.numbers;
+        [
+            Some(numbers.long_alone * 1e3),
+            numbers.long_beside.map(|s| s * 1e3),
+        ]
+    });
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>The talk, measured</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>The talk, measured</h1>\n\
+         <p>{processors} processors{build}; perf1 asks for fib({n}), {fib:.0} ms without a server; \
+         each number is from {window:.1} s.</p>\n\
+         <h2>perf2: short requests a second</h2>\n<figure>\n{short}\
+         <figcaption>Upper bar: alone. Lower bar: beside one perf1.</figcaption>\n</figure>\n\
+         <h2>perf1: how long a long request takes</h2>\n<figure>\n{long}\
+         <figcaption>Upper bar: alone. Lower bar: beside another perf1.</figcaption>\n</figure>\n\
+         <h2>The numbers</h2>\n{table}</body>\n</html>\n",
+        processors = report.processors,
+        n = report.n,
+        fib = report.fib_seconds * 1e3,
+        window = report.window_seconds,
+        table = table(report),
+    )
+}
+
+/// Two bars for each act.
+fn chart(report: &Report, unit: &str, values: impl Fn(&Played) -> [Option<f64>; 2]) -> String {
+    let most = report
+        .acts
+        .iter()
+        .flat_map(&values)
+        .flatten()
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let height = ROW * report.acts.len() as f64;
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n");
+    for (at, act) in report.acts.iter().enumerate() {
+        let top = ROW * at as f64;
+        svg += &format!(
+            "<text x=\"{LEFT}\" y=\"{}\">{}</text>\n",
+            top + 14.0,
+            escape(act.title)
+        );
+        for (which, value) in values(act).into_iter().enumerate() {
+            let y = top + 18.0 + 12.0 * which as f64;
+            let length = LONGEST * value.unwrap_or(0.0) / most;
+            let class = ["one", "two"][which];
+            let label = match value {
+                Some(value) => format!("{} {unit}", count(value)),
+                None => String::from("no answer"),
+            };
+            svg += &format!(
+                "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"10\" rx=\"2\"/>\
+                 <text x=\"{:.1}\" y=\"{}\">{label}</text>\n",
+                LEFT + length + 6.0,
+                y + 9.5,
+            );
+        }
+    }
+    svg + "</svg>\n"
+}
+
+fn table(report: &Report) -> String {
+    let mut rows = String::new();
+    for act in &report.acts {
+        let numbers = &act.numbers;
+        let beside = match numbers.long_beside {
+            Some(seconds) => format!("{seconds:.3} s"),
+            None => String::from("no answer"),
+        };
+        rows += &format!(
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3} s</td><td>{beside}</td></tr>\n",
+            escape(&act.server),
+            count(numbers.short_alone),
+            count(numbers.short_beside),
+            numbers.long_alone,
+        );
+    }
+    format!(
+        "<div class=\"scroll\"><table>\n<tr><th>server</th><th>perf2 alone</th><th>beside perf1</th>\
+         <th>perf1 alone</th><th>beside another</th></tr>\n{rows}</table></div>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::talk::table::tests::report;
+
+    #[test]
+    fn the_page_stands_alone_and_has_every_act() {
+        let page = page(&report());
+        assert_eq!(page.matches("<rect").count(), 2 * 2 * 3);
+        assert!(!page.contains("http") && !page.contains("<script") && !page.contains("src="));
+        for act in &report().acts {
+            assert!(page.contains(&format!("<td>{}</td>", act.server)));
+        }
+        assert!(page.contains("no answer"));
+    }
+
+    #[test]
+    fn titles_are_escaped() {
+        let page = page(&report());
+        assert!(page.contains("A &lt;title&gt; &amp; more"));
+        assert!(!page.contains("<title> &"));
+    }
+
+    #[test]
+    fn the_longest_bar_fits() {
+        let page = page(&report());
+        assert!(page.contains("width=\"500.0\""));
+    }
+}

@@ -37,14 +37,14 @@ pub(super) fn sentence(
         ),
         Point::SecondWaits => unexpected("the second client was to wait", &rates),
         Point::RunInParallel if stretched < TAKE_TURNS => format!(
-            "Threads run in parallel: {turns}. {}; {kept}, for the two computations and the loads \
-             share the processors.",
-            capitalised(&rates)
+            "Threads run in parallel: {turns}. And {rates}: {kept}, since more want to run than \
+             there are processors."
         ),
         Point::RunInParallel => unexpected("two computations were to run in parallel", &turns),
         Point::LockStarves if numbers.kept() < STARVED && stretched >= TAKE_TURNS => format!(
-            "Who computes keeps the lock: {rates}, about one for each 5 ms. And computations take \
+            "Who computes keeps the lock: {rates}, one every {:.1} ms. And computations take \
              turns: {turns}.",
+            1e3 / numbers.short_beside
         ),
         Point::LockStarves if numbers.kept() >= STARVED => {
             unexpected("short requests were to starve", &rates)
@@ -79,14 +79,6 @@ fn unexpected(expected: &str, found: &str) -> String {
         "This contradicts the act: {expected}, but {found}. (Is the machine busy, or has it \
          another number of processors?)"
     )
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }
 
 /// A rate as people read it: 31,005.
@@ -146,7 +138,7 @@ mod tests {
     #[test]
     fn sentences_hold_the_numbers() {
         let gil = said(Point::LockStarves, numbers(187.0, 0.21));
-        for number in ["20,000", "187", "2.1 times"] {
+        for number in ["20,000", "187", "every 5.3 ms", "2.1 times"] {
             assert!(gil.contains(number), "{gil}");
         }
         let threads = numbers(10_000.0, 0.1);

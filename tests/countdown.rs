@@ -1,0 +1,70 @@
+//! The countdowns, in all three ways.
+
+mod server_process;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use server_process::{run, text};
+
+const COUNTDOWN: &str = env!("CARGO_BIN_EXE_countdown");
+
+fn numbers(args: &[&str]) -> Vec<u64> {
+    let output = run(COUNTDOWN, args);
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn generators_and_tasks_take_turns() {
+    let generators = numbers(&[]);
+    assert_eq!(generators[..12], [10, 5, 20, 9, 4, 19, 8, 3, 18, 7, 2, 17]);
+    assert_eq!(generators.len(), 35);
+    assert_eq!(numbers(&["--tasks"]), generators);
+    assert_eq!(numbers(&["3", "1"]), [3, 1, 2, 1]);
+}
+
+#[test]
+fn threads_count_the_same_numbers_each_in_its_own_order() {
+    let mut counted = numbers(&["--threads", "6", "4"]);
+    counted.sort_unstable();
+    assert_eq!(counted, [1, 1, 2, 2, 3, 3, 4, 4, 5, 6]);
+}
+
+#[test]
+fn it_ends_quietly_when_nobody_reads_any_more() {
+    for way in [
+        &["100000"][..],
+        &["--tasks", "100000"],
+        &["--threads", "100000"],
+    ] {
+        let mut countdown = Command::new(COUNTDOWN)
+            .args(way)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        let mut stdout = BufReader::new(countdown.stdout.take().unwrap());
+        stdout.read_line(&mut first).unwrap();
+        assert_eq!(first, "100000\n");
+        drop(stdout);
+        let output = countdown.wait_with_output().unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    for args in [&["ten"][..], &["--tasks", "--threads"], &["-1"]] {
+        let output = run(COUNTDOWN, args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}

@@ -399,14 +399,16 @@ fn short_requests_are_served_while_a_thread_computes() {
 }
 
 #[test]
-fn without_descriptors_clients_wait_and_the_server_says_so_once() {
+fn without_descriptors_clients_wait_and_the_server_says_so() {
     for kind in [THREADS, GIL, PROCESSES, GENERATORS, TASKS] {
         let mut limited = std::process::Command::new("sh");
         limited.args(["-c", "ulimit -n 40 && exec \"$@\"", "sh", kind.program]);
         limited.args(kind.options).args(["--addr", "127.0.0.1:0"]);
-        let server = server_process::Server::start(limited);
+        let mut server = server_process::Server::start(limited);
         let mut clients: Vec<Client> = (0..60).map(|_| server.connect()).collect();
         let mut last = clients.pop().unwrap();
+        let complaint = server.complaint();
+        assert!(complaint.contains("Too many open files"), "{complaint}");
         // The first ones are served; the last one waits until somebody goes.
         assert_eq!(clients[0].ask("10"), "55", "{kind:?}");
         last.send("10\n");
@@ -416,7 +418,9 @@ fn without_descriptors_clients_wait_and_the_server_says_so_once() {
         server.signal(Signal::TERM);
         drop(last);
         let stderr = server.wait_for_a_clean_end();
-        assert_eq!(stderr.lines().count(), 1, "{kind:?}: {stderr}");
+        // Once for each time that they ran out, not at every try.
+        let more = stderr.lines().count();
+        assert!(more <= 4, "{kind:?}: {stderr}");
     }
 }
 

@@ -126,7 +126,7 @@ impl Options {
 
     fn summary(&self, times: &[f64], elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64();
-        let median_seconds = median(times);
+        let median_seconds = (!times.is_empty()).then(|| median(times));
         if self.load.json {
             return json(&JsonSummary {
                 n: self.n,

@@ -134,7 +134,7 @@ impl Options {
                 requests,
                 seconds,
                 requests_per_second,
-                median_second: median(whole_seconds),
+                median_second: (!whole_seconds.is_empty()).then(|| median(whole_seconds)),
             });
         }
         format!("{requests} requests in {seconds:.1} s: {requests_per_second:.0} requests/s")

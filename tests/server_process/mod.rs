@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,7 @@ impl Kind {
 /// A running server; killed when a test fails.
 pub(crate) struct Server {
     process: Child,
+    stderr: BufReader<ChildStderr>,
     pub(crate) addr: String,
 }
 
@@ -82,8 +83,16 @@ impl Server {
         };
         Server {
             addr: addr.to_string(),
+            stderr: BufReader::new(process.stderr.take().unwrap()),
             process,
         }
+    }
+
+    /// Waits for the next line on standard error.
+    pub(crate) fn complaint(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -109,8 +118,7 @@ impl Server {
             thread::sleep(Duration::from_millis(2));
         };
         let mut stderr = String::new();
-        let pipe = self.process.stderr.as_mut().unwrap();
-        pipe.read_to_string(&mut stderr).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
         assert_eq!(status.code(), Some(0), "{stderr}");
         stderr
     }

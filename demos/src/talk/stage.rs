@@ -4,13 +4,14 @@
 //! end of a pipe as its standard input: when the talk goes, by whatever way, the pipe ends.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::acts::Act;
@@ -24,9 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Called in the server: ends this process when the talk is gone.
 pub(super) fn end_with_the_talk() -> anyhow::Result<()> {
     let wait_for_the_end = || {
-        let mut nothing = [0];
-        while matches!(io::stdin().read(&mut nothing), Ok(1..)) {}
-        // As Ctrl-C would: what is in flight is finished.
+        let stdin = io::stdin();
+        // Nothing is read, since a worker process of a server gets its requests there. That the
+        // other end is closed is reported although nothing is asked for.
+        let mut hang_up = [PollFd::new(&stdin, PollFlags::empty())];
+        while poll(&mut hang_up, None).is_err() {}
+        // As Ctrl-C would: what is in flight is finished. It cannot fail for this process itself.
         let _ = kill_process(getpid(), Signal::TERM);
     };
     thread::Builder::new()

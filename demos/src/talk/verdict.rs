@@ -25,11 +25,8 @@ pub(super) fn sentence(
         count(numbers.short_beside)
     );
     let kept = format!("it kept {:.0} % of its rate", numbers.kept() * 100.0);
-    let stretched = numbers.stretched().unwrap_or(f64::INFINITY);
-    let turns = match numbers.stretched() {
-        Some(stretched) => format!("beside another, perf1 took {stretched:.1} times as long"),
-        None => String::from("of two perf1 none was answered"),
-    };
+    let stretched = numbers.stretched();
+    let turns = format!("beside another, perf1 took {stretched:.1} times as long");
     match point {
         Point::SecondWaits if numbers.short_beside == 0.0 => format!(
             "The second client waits: perf2 made {} requests/s alone, and 0 while perf1 was there.",
@@ -103,7 +100,7 @@ mod tests {
             short_alone: 20_000.0,
             short_beside,
             long_alone: 0.1,
-            long_beside: Some(long_beside),
+            long_beside,
             left_waiting: 0,
         }
     }

@@ -45,7 +45,7 @@ pub(crate) trait Jobs {
     /// Has `job` done somewhere else, soon.
     fn submit(&self, job: Arc<dyn Job>);
 
-    /// Takes no more jobs, drops those that have not begun, and waits a set time for the others.
+    /// Takes no more jobs, and waits a set time for those that are running.
     fn shut_down(&self);
 }
 

@@ -576,6 +576,43 @@ fn a_hang_up_wakes_who_waits_in_either_direction_once() {
     });
 }
 
+#[test]
+fn the_end_of_a_pipe_wakes_its_reader() {
+    popleft::run(async {
+        // A pipe whose writer goes is hung up and nothing else: it is not even readable.
+        let (reader, writer) = io::pipe().unwrap();
+        let reader = Async::new(reader).unwrap();
+        let parked =
+            spawn(async move { reader.read_with(|mut pipe| pipe.read(&mut [0; 8])).await });
+        yield_now().await;
+        drop(writer);
+        assert_eq!(timeout(LONG, parked).await.unwrap().unwrap().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_socket_that_was_given_back_is_watched_no_more() {
+    let (runtime, waits) = counting_waits();
+    runtime.block_on(async {
+        let (socket, mut peer) = pair().await;
+        let still_open = socket.into_std();
+        peer.write_all(b"for whoever has it now").unwrap();
+        assert!(waits_while_idle(&waits).await < 10);
+        drop(still_open);
+    });
+}
+
+#[test]
+fn a_wait_that_was_given_up_is_no_reason_to_go_on() {
+    let runtime = Runtime::new().unwrap();
+    let result = runtime.try_block_on(async {
+        let (socket, _peer) = pair().await;
+        assert!(timeout(SHORT, socket.read(&mut [0; 8])).await.is_err());
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(result, Err(popleft::RunError::Stalled));
+}
+
 // ===== numbers that are used again ==============================================================
 
 #[test]

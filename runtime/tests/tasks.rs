@@ -725,6 +725,8 @@ fn a_wake_between_two_runs_is_not_lost() {
 struct Meddler {
     waker: Option<Waker>,
     dropped: Rc<Cell<usize>>,
+    /// How many tasks it spawned that the runtime refused.
+    refused: Rc<Cell<usize>>,
 }
 
 impl Drop for Meddler {
@@ -732,7 +734,10 @@ impl Drop for Meddler {
         self.dropped.set(self.dropped.get() + 1);
         let unborn = spawn(async { unreachable!("the runtime is being dropped") });
         unborn.abort();
-        assert!(unborn.is_finished());
+        if unborn.is_finished() {
+            self.refused.set(self.refused.get() + 1);
+        }
+        drop(unborn);
         drop(popleft::spawn_blocking(|| ()));
         if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
@@ -746,9 +751,11 @@ impl Drop for Meddler {
 #[test]
 fn a_runtime_is_dropped_with_tasks_in_every_state() {
     let dropped = Rc::new(Cell::new(0));
+    let refused = Rc::new(Cell::new(0));
     let meddler = |waker: Option<Waker>| Meddler {
         waker,
         dropped: dropped.clone(),
+        refused: refused.clone(),
     };
     let runtime = Runtime::new().unwrap();
     let handles: Vec<JoinHandle<()>> = runtime.block_on(async {
@@ -796,7 +803,8 @@ fn a_runtime_is_dropped_with_tasks_in_every_state() {
         handles
     });
     drop(runtime);
-    assert_eq!(dropped.get(), 7);
+    // Panics in these destructors would end where they are: so they count.
+    assert_eq!((dropped.get(), refused.get()), (7, 7));
     // Handles that outlive the runtime find their tasks cancelled.
     for handle in handles {
         assert!(handle.is_finished());
@@ -1081,7 +1089,7 @@ fn a_program_that_waits_for_another_thread_is_told_so_after_a_while_and_goes_on(
             let runtime = popleft::Handle::current().unwrap();
             // It wakes nobody for longer than the loop's patience.
             let other = thread::spawn(move || {
-                thread::sleep(Duration::from_millis(1500));
+                thread::sleep(Duration::from_millis(2300));
                 runtime.spawn(async { "at last" }).wait().unwrap()
             });
             let (sender, receiver) = mpsc::channel();

@@ -93,13 +93,10 @@ impl Jobs for ThreadPool {
     }
 
     fn shut_down(&self) {
+        // The tasks have gone before: what is queued has been given up and does nothing.
         let mut state = self.shared.lock();
         state.closing = true;
-        let never_begun = std::mem::take(&mut state.queue);
-        drop(state);
-        drop(never_begun);
         self.shared.job_came.notify_all();
-        let state = self.shared.lock();
         let at_work = |state: &mut State| state.threads > 0;
         let waited =
             self.shared

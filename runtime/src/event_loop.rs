@@ -25,6 +25,7 @@ use crate::task::Id;
 use crate::task::body::{Body, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
 use crate::task::table::{Ended, Table, Taken, report_panic};
+use crate::task::waker::Name;
 use crate::timers::Timers;
 use crate::turn;
 use crate::world::Jobs;
@@ -250,7 +251,7 @@ impl EventLoop {
     pub(crate) fn spawn(
         &self,
         body: Option<Pin<Box<dyn Body>>>,
-        name: Option<Box<str>>,
+        name: Option<Box<Name>>,
         at: Place,
     ) -> Id {
         match self.tasks.insert(body, name, at, &self.inbox) {

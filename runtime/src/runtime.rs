@@ -18,6 +18,7 @@ use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
 use crate::task::body::{Body, Plain, TaskBody, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
+use crate::task::waker::Name;
 use crate::task::{Id, JoinError};
 use crate::turn;
 use crate::world::World;
@@ -200,8 +201,8 @@ struct MainTask<'a> {
 
 impl<'a> MainTask<'a> {
     fn spawn(event_loop: &'a EventLoop, at: Place) -> Self {
-        let name = Some(event_loop.name.clone().into_boxed_str());
-        let id = event_loop.spawn(None, name, at);
+        let name = Name(event_loop.name.clone().into_boxed_str());
+        let id = event_loop.spawn(None, Some(Box::new(name)), at);
         MainTask { event_loop, id }
     }
 }

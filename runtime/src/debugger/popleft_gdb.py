@@ -193,7 +193,7 @@ class Task:
 
     def read_name(self):
         name = some(self.record["name"])
-        return None if name is None else text(name)
+        return None if name is None else text(name.dereference())
 
     def title(self):
         return f'task {self.id} "{self.name}"' if self.name else f"task {self.id}"

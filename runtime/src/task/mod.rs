@@ -24,6 +24,7 @@ use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
 use body::{Body, Plain, TaskBody};
+use waker::Name;
 
 pub use join::{JoinError, JoinHandle};
 
@@ -141,7 +142,8 @@ impl Builder {
         let Some(event_loop) = event_loop::current() else {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
-        let id = event_loop.spawn(Some(body), self.name, place);
+        let name = self.name.map(|name| Box::new(Name(name)));
+        let id = event_loop.spawn(Some(body), name, place);
         JoinHandle::new(id, event_loop)
     }
 }

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Id;
 use super::body::{Body, catching};
 use super::deque::Inbox;
-use super::waker::{Record, State};
+use super::waker::{Name, Record, State};
 use crate::event::{Place, Why};
 
 /// How many records of ended tasks are kept to be used again.
@@ -87,7 +87,7 @@ impl Table {
     pub(crate) fn insert(
         &self,
         body: Option<Pin<Box<dyn Body>>>,
-        name: Option<Box<str>>,
+        name: Option<Box<Name>>,
         spawned_at: Place,
         inbox: &Arc<Inbox>,
     ) -> Result<Id, Option<Pin<Box<dyn Body>>>> {
@@ -118,7 +118,7 @@ impl Table {
     fn record_for(
         &self,
         id: Id,
-        name: Option<Box<str>>,
+        name: Option<Box<Name>>,
         spawned_at: Place,
         inbox: &Arc<Inbox>,
     ) -> Arc<Record> {
@@ -372,7 +372,7 @@ mod tests {
 
     /// Its row, its record with the two counts of the `Arc`, and the box with its future.
     #[test]
-    fn a_task_with_64_bytes_of_state_takes_at_most_200_bytes() {
+    fn a_task_with_64_bytes_of_state_takes_at_most_192_bytes() {
         fn size_of_body<F: Future<Output = ()>>(_: &F) -> usize {
             size_of::<TaskBody<Plain<F>, ()>>()
         }
@@ -386,7 +386,7 @@ mod tests {
         let record = 2 * size_of::<usize>() + size_of::<Record>();
         let body = size_of_body(&future);
         assert!(
-            row + record + body <= 200,
+            row + record + body <= 192,
             "row {row} + record {record} + body {body}"
         );
     }

@@ -61,7 +61,7 @@ impl State {
 /// ordering; they are atomic so that another thread may read them.
 pub(crate) struct Record {
     id: Id,
-    name: Option<Box<str>>,
+    name: Option<Box<Name>>,
     spawned_at: Place,
     /// The way to the task's loop from elsewhere. Its address also tells loops apart.
     inbox: Arc<Inbox>,
@@ -75,10 +75,13 @@ pub(crate) struct Record {
     since: AtomicU32,
 }
 
+/// The name of a task. Most have none, so a record holds it behind a thin pointer.
+pub(crate) struct Name(pub(crate) Box<str>);
+
 impl Record {
     pub(crate) fn new(
         id: Id,
-        name: Option<Box<str>>,
+        name: Option<Box<Name>>,
         spawned_at: Place,
         inbox: Arc<Inbox>,
     ) -> Self {
@@ -96,7 +99,7 @@ impl Record {
     }
 
     /// Makes the record of an ended task that of a new one. Only the last owner can.
-    pub(crate) fn reuse(&mut self, id: Id, name: Option<Box<str>>, spawned_at: Place) {
+    pub(crate) fn reuse(&mut self, id: Id, name: Option<Box<Name>>, spawned_at: Place) {
         self.id = id;
         self.name = name;
         self.spawned_at = spawned_at;
@@ -109,7 +112,7 @@ impl Record {
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.name.as_deref().map(|name| &*name.0)
     }
 
     pub(crate) fn spawned_at(&self) -> Place {

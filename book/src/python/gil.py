@@ -15,12 +15,12 @@ def timed(what, run):
 
 
 def two_threads():
-    threads = [threading.Thread(target=fib, args=(25,)) for _ in range(2)]
+    threads = [threading.Thread(target=fib, args=(29,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-timed("one after the other", lambda: [fib(25), fib(25)])
+timed("one after the other", lambda: [fib(29), fib(29)])
 timed("in two threads", two_threads)

@@ -1,7 +1,7 @@
 //! All acts in one table, and the same as bars.
 
-use super::Report;
 use super::verdict::count;
+use super::{Played, Report};
 
 const BAR: usize = 36;
 
@@ -20,9 +20,9 @@ pub(super) fn table(report: &Report) -> String {
     );
     for act in &report.acts {
         let numbers = &act.numbers;
-        let waits = match numbers.left_waiting {
-            0 => "",
-            _ => "  (the second waits)",
+        let waits = match numbers.short_beside {
+            0.0 => "  (the second waits)",
+            _ => "",
         };
         text += &format!(
             "  {:width$}  {:>11}/s  {:>11}/s  {:>9.3} s  {:>12.3} s{waits}\n",
@@ -38,11 +38,8 @@ pub(super) fn table(report: &Report) -> String {
 
 /// perf2's rates as bars: alone, and beside perf1.
 pub(super) fn bars(report: &Report) -> String {
-    let most = report
-        .acts
-        .iter()
-        .map(|act| act.numbers.short_alone)
-        .fold(1.0, f64::max);
+    let rates = |act: &Played| [act.numbers.short_alone, act.numbers.short_beside];
+    let most = report.acts.iter().flat_map(rates).fold(1.0, f64::max);
     let width = report
         .acts
         .iter()

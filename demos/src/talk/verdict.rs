@@ -24,7 +24,10 @@ pub(super) fn sentence(
         count(numbers.short_alone),
         count(numbers.short_beside)
     );
-    let kept = format!("it kept {:.0} % of its rate", numbers.kept() * 100.0);
+    let kept = match numbers.kept() {
+        0.95.. => String::from("it lost nothing"),
+        kept => format!("it kept {:.0} % of its rate", kept * 100.0),
+    };
     let stretched = numbers.stretched();
     let turns = format!("beside another, perf1 took {stretched:.1} times as long");
     match point {
@@ -33,10 +36,9 @@ pub(super) fn sentence(
             count(numbers.short_alone)
         ),
         Point::SecondWaits => unexpected("the second client was to wait", &rates),
-        Point::RunInParallel if stretched < TAKE_TURNS => format!(
-            "Threads run in parallel: {turns}. And {rates}: {kept}, since more want to run than \
-             there are processors."
-        ),
+        Point::RunInParallel if stretched < TAKE_TURNS => {
+            format!("Threads run in parallel: {turns}. And {rates}: {kept}.")
+        }
         Point::RunInParallel => unexpected("two computations were to run in parallel", &turns),
         Point::LockStarves if numbers.kept() < STARVED && stretched >= TAKE_TURNS => format!(
             "Who computes keeps the lock: {rates}, one every {:.1} ms. And computations take \

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use clap::error::ErrorKind;
 use socket2::{Domain, Socket, Type};
 
 use crate::fib;
@@ -91,13 +92,18 @@ impl WorkerOptions {
 
 impl ComputeOptions {
     /// How many threads compute, `None` when the loop does it itself.
-    pub fn threads(self) -> anyhow::Result<Option<usize>> {
+    ///
+    /// # Errors
+    ///
+    /// A mistake on the command line, when there are workers and nothing for them to do.
+    pub fn threads(self) -> Result<Option<usize>, clap::Error> {
         match (self.compute, self.workers.workers) {
             (Compute::Threads, _) => Ok(Some(self.workers.count())),
             (Compute::Inline, None) => Ok(None),
-            (Compute::Inline, Some(_)) => {
-                anyhow::bail!("--compute inline has no workers; leave out --workers")
-            }
+            (Compute::Inline, Some(_)) => Err(clap::Error::raw(
+                ErrorKind::ArgumentConflict,
+                "--compute inline has no workers; leave out --workers\n",
+            )),
         }
     }
 }
@@ -119,19 +125,25 @@ pub fn run<Options: Parser>(
     let command_line = std::iter::once(name.into()).chain(args);
     let options = match Options::try_parse_from(command_line) {
         Ok(options) => options,
-        Err(help_or_mistake) => {
-            // Nobody is left to be told when printing fails.
-            let _ = help_or_mistake.print();
-            return ExitCode::from(help_or_mistake.exit_code() as u8);
-        }
+        Err(help_or_mistake) => return explain(&help_or_mistake),
     };
-    match program(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let Err(error) = program(options) else {
+        return ExitCode::SUCCESS;
+    };
+    match error.downcast_ref() {
+        // Options that are right one by one and wrong together.
+        Some(mistake) => explain(mistake),
+        None => {
             anstream::eprintln!("{name}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn explain(help_or_mistake: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when printing fails.
+    let _ = help_or_mistake.print();
+    ExitCode::from(help_or_mistake.exit_code() as u8)
 }
 
 /// The arguments of this process, without its name.

@@ -29,7 +29,10 @@ pub(super) fn sentence(
         kept => format!("it kept {:.0} % of its rate", kept * 100.0),
     };
     let stretched = numbers.stretched();
-    let turns = format!("beside another, perf1 took {stretched:.1} times as long");
+    let turns = match stretched {
+        ..1.1 => String::from("beside another, perf1 took no longer"),
+        _ => format!("beside another, perf1 took {stretched:.1} times as long"),
+    };
     match point {
         Point::SecondWaits if numbers.short_beside == 0.0 => format!(
             "The second client waits: perf2 made {} requests/s alone, and 0 while perf1 was there.",

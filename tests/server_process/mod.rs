@@ -3,15 +3,30 @@
 #![allow(dead_code)] // each test program uses a part of this
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// Nothing here takes this long; it only keeps a test from hanging.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came about: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+// ===== the kinds of server ======================================================================
 
 /// A kind of server, with the options that make it one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +47,35 @@ pub(crate) const GENERATORS_INLINE: Kind = kind(
     env!("CARGO_BIN_EXE_fib-generators"),
     &["--compute", "inline"],
 );
-pub(crate) const GENERATORS: Kind = kind(env!("CARGO_BIN_EXE_fib-generators"), &[]);
+pub(crate) const GENERATORS: Kind = kind(
+    env!("CARGO_BIN_EXE_fib-generators"),
+    &["--compute", "threads"],
+);
 pub(crate) const TASKS_INLINE: Kind =
     kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "inline"]);
-pub(crate) const TASKS: Kind = kind(env!("CARGO_BIN_EXE_fib-tasks"), &[]);
+pub(crate) const TASKS: Kind = kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "threads"]);
+
+pub(crate) const EVERY_KIND: [Kind; 8] = [
+    SEQUENTIAL,
+    THREADS,
+    GIL,
+    PROCESSES,
+    GENERATORS_INLINE,
+    GENERATORS,
+    TASKS_INLINE,
+    TASKS,
+];
 
 impl Kind {
     /// One client after the other.
     pub(crate) fn is_sequential(self) -> bool {
         self == SEQUENTIAL
+    }
+
+    /// Its name and options, for messages.
+    pub(crate) fn name(self) -> String {
+        let program = self.program.rsplit('/').next().unwrap_or_default();
+        [&[program], self.options].concat().join(" ")
     }
 
     pub(crate) fn command(self, more: &[&str]) -> Command {
@@ -54,11 +89,38 @@ impl Kind {
     }
 
     pub(crate) fn start_with(self, more: &[&str]) -> Server {
-        let mut command = self.command(&["--addr", "127.0.0.1:0"]);
+        self.start_at("127.0.0.1:0", more)
+    }
+
+    pub(crate) fn start_at(self, addr: &str, more: &[&str]) -> Server {
+        let mut command = self.command(&["--addr", addr]);
         command.args(more);
         Server::start(command)
     }
+
+    /// As a shell does it: what it starts can be reached together, as a process group.
+    pub(crate) fn start_in_its_own_group(self) -> Server {
+        let mut command = self.command(&["--addr", "127.0.0.1:0"]);
+        command.process_group(0);
+        Server::start(command)
+    }
 }
+
+/// Puts all these servers to a law at the same time: for laws that mostly wait.
+pub(crate) fn at_once(kinds: &[Kind], law: impl Fn(Kind) + Sync) {
+    thread::scope(|scope| {
+        for &kind in kinds {
+            let law = &law;
+            // A panic is printed with the thread's name, and fails the scope.
+            thread::Builder::new()
+                .name(kind.name())
+                .spawn_scoped(scope, move || law(kind))
+                .unwrap();
+        }
+    });
+}
+
+// ===== a server =================================================================================
 
 /// A running server; killed when a test fails.
 pub(crate) struct Server {
@@ -68,31 +130,29 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts a server and waits until it says where it listens.
     pub(crate) fn start(mut command: Command) -> Server {
         let mut process = command
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
         let stdout = process.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let Some(addr) = line.trim_end().strip_prefix("listening on ") else {
-            let output = process.wait_with_output().unwrap();
-            panic!("{command:?} said {line:?} first, and {output:?}");
-        };
-        Server {
-            addr: addr.to_string(),
-            stderr: BufReader::new(process.stderr.take().unwrap()),
+        let stderr = process.stderr.take().unwrap();
+        let mut server = Server {
             process,
-        }
-    }
-
-    /// Waits for the next line on standard error.
-    pub(crate) fn complaint(&mut self) -> String {
+            stderr: BufReader::new(stderr),
+            addr: String::new(),
+        };
+        wait_for_input(&stdout);
         let mut line = String::new();
-        self.stderr.read_line(&mut line).unwrap();
-        line
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        match line.trim_end().strip_prefix("listening on ") {
+            Some(addr) => server.addr = addr.to_string(),
+            None => panic!("{command:?} said {line:?} and {:?}", server.complaint()),
+        }
+        server
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -107,46 +167,36 @@ impl Server {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// What a terminal does at Ctrl-C, to one that was started in its own group.
+    pub(crate) fn signal_its_group(&self, signal: Signal) {
+        kill_process_group(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the next line on standard error.
+    pub(crate) fn complaint(&mut self) -> String {
+        if self.stderr.buffer().is_empty() {
+            wait_for_input(self.stderr.get_ref());
+        }
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Waits for the end of a server that was asked to end; returns what it wrote to stderr.
     pub(crate) fn wait_for_a_clean_end(mut self) -> String {
-        let deadline = Instant::now() + LONG;
-        let status = loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            thread::sleep(Duration::from_millis(2));
-        };
+        let mut status = None;
+        until("the server ends", || {
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        });
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).unwrap();
-        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(
+            status.and_then(|s| s.code()),
+            Some(0),
+            "{status:?}: {stderr}"
+        );
         stderr
-    }
-
-    /// A line of `/proc/PID/status`, in KiB.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(path).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// The processor time that it has used, in clock ticks.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn ticks(&self) -> u64 {
-        let path = format!("/proc/{}/stat", self.process.id());
-        let stat = std::fs::read_to_string(path).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 }
 
@@ -158,6 +208,80 @@ impl Drop for Server {
     }
 }
 
+fn wait_for_input(fd: &impl AsFd) {
+    let timeout = Timespec::try_from(LONG).unwrap();
+    let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap();
+    assert_ne!(ready, 0, "nothing was said for a long time");
+}
+
+/// What the kernel knows about a server.
+#[cfg(target_os = "linux")]
+impl Server {
+    /// How much of its own memory is in use: the heap and the stacks, not the program's code.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse().unwrap()
+    }
+
+    /// The processor time that it has used, in hundredths of a second.
+    pub(crate) fn ticks(&self) -> u64 {
+        ticks(self.pid())
+    }
+
+    /// How many files, sockets and pipes it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
+    /// The processes that it has started and not yet buried.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        children(self.pid())
+    }
+}
+
+/// The processes that were started by any thread of `parent`.
+#[cfg(target_os = "linux")]
+pub(crate) fn children(parent: Pid) -> Vec<Pid> {
+    let mut children = vec![];
+    // A parent that is gone, and a thread that ends meanwhile, have none.
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+        children.extend(pids.filter_map(Pid::from_raw));
+    }
+    children
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn ticks(process: Pid) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // After the name, which is in parentheses and may hold spaces.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let [user, system] = [fields[11], fields[12]].map(|field| field.parse::<u64>().unwrap());
+    user + system
+}
+
+/// Whether a process has ended, also if nobody has asked how: then it has no command line.
+#[cfg(target_os = "linux")]
+pub(crate) fn has_ended(process: Pid) -> bool {
+    std::fs::read(format!("/proc/{process}/cmdline")).map_or(true, |line| line.is_empty())
+}
+
+// ===== a client =================================================================================
+
 /// A client with blocking sockets.
 pub(crate) struct Client {
     pub(crate) answers: BufReader<TcpStream>,
@@ -166,7 +290,24 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(addr: &str) -> Client {
         let stream = TcpStream::connect(addr).unwrap();
+        Client::new(stream)
+    }
+
+    /// One for which the kernel keeps little: neither much that it has sent nor much that it has
+    /// not read.
+    pub(crate) fn connect_with_small_buffers(addr: &str) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // They have to be small before there is a connection: the first window is a promise.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let addr: SocketAddr = addr.parse().unwrap();
+        socket.connect(&addr.into()).unwrap();
+        Client::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.set_write_timeout(Some(LONG)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client {
             answers: BufReader::new(stream),
@@ -188,9 +329,24 @@ impl Client {
         line.trim_end().to_string()
     }
 
-    pub(crate) fn ask(&mut self, request: &str) -> String {
-        self.send(format!("{request}\n"));
+    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> String {
+        self.send([request.as_ref(), b"\n"].concat());
         self.answer()
+    }
+
+    /// Whether there is something to read at this moment.
+    pub(crate) fn has_an_answer(&self) -> bool {
+        if !self.answers.buffer().is_empty() {
+            return true;
+        }
+        self.stream().set_nonblocking(true).unwrap();
+        let peeked = self.stream().peek(&mut [0]);
+        self.stream().set_nonblocking(false).unwrap();
+        match peeked {
+            Ok(length) => length > 0,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) fn say_goodbye(&self) {
@@ -206,10 +362,22 @@ impl Client {
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(self.stream());
+        let socket = SockRef::from(self.stream());
         socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
+
+/// An address that refuses connections for as long as the socket lives: it is taken, but nobody
+/// listens.
+pub(crate) fn address_without_a_server() -> (Socket, String) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any_port.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr.to_string())
+}
+
+// ===== programs that end by themselves ==========================================================
 
 /// Runs a program to its end.
 pub(crate) fn run(program: &str, args: &[&str]) -> Output {

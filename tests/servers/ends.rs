@@ -1,0 +1,167 @@
+//! How a server is started, and how it ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::server_process::{Client, EVERY_KIND, Kind, at_once, run, text};
+
+laws![
+    what_is_in_flight_is_answered_before_it_ends,
+    ctrl_c_in_a_terminal_lets_it_finish_as_well,
+    it_explains_itself_and_what_is_wrong,
+    a_port_that_is_taken_is_an_error_that_names_it,
+];
+
+/// Many requests in one piece: a short one, whose answer tells that all have arrived; one that is
+/// in work then; and the others, of which some are still in the kernel, since a server reads 4096
+/// bytes at once.
+fn in_flight() -> (String, String) {
+    let padded = " ".repeat(50) + "6\n";
+    (
+        "5\n33\n".to_string() + &padded.repeat(100),
+        "3524578\n".to_string() + &"8\n".repeat(100),
+    )
+}
+
+fn what_is_in_flight_is_answered_before_it_ends(kind: Kind) {
+    let (requests, answers) = in_flight();
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = kind.start();
+        let mut idle = (!kind.is_sequential()).then(|| server.connect());
+        if let Some(idle) = &mut idle {
+            assert_eq!(idle.ask("5"), "5");
+        }
+        let mut client = server.connect();
+        client.send(&requests);
+        assert_eq!(client.answer(), "5");
+        server.signal(signal);
+        assert_eq!(client.rest(), answers);
+        if let Some(idle) = idle {
+            assert_eq!(idle.rest(), "");
+        }
+        assert_eq!(server.wait_for_a_clean_end(), "");
+    }
+}
+
+fn ctrl_c_in_a_terminal_lets_it_finish_as_well(kind: Kind) {
+    let (requests, answers) = in_flight();
+    let server = kind.start_in_its_own_group();
+    let mut client = server.connect();
+    client.send(&requests);
+    assert_eq!(client.answer(), "5");
+    // It goes to all processes that the shell has started for the command.
+    server.signal_its_group(Signal::INT);
+    assert_eq!(client.rest(), answers);
+    assert_eq!(server.wait_for_a_clean_end(), "");
+}
+
+#[test]
+fn it_ends_soon_although_somebody_computes() {
+    at_once(&EVERY_KIND, |kind| {
+        let server = kind.start_with(&["--max-n", "93"]);
+        let mut client = server.connect();
+        // The second would take centuries.
+        client.send("5\n93\n");
+        assert_eq!(client.answer(), "5");
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_for_a_clean_end(), "");
+        assert!(!client.has_an_answer());
+    });
+}
+
+#[test]
+fn it_ends_soon_although_somebody_never_reads() {
+    at_once(&EVERY_KIND, |kind| {
+        let server = kind.start();
+        let mut client = Client::connect_with_small_buffers(&server.addr);
+        assert_eq!(client.ask("5"), "5");
+        let sending = client.stream().try_clone().unwrap();
+        // More than fits on the way there and back; it fails when the server is gone.
+        let sender = std::thread::spawn(move || {
+            let everything = vec![b'\n'; 16 << 20];
+            (&sending).write_all(&everything)
+        });
+        client.stream().peek(&mut [0]).unwrap();
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_for_a_clean_end(), "");
+        assert!(sender.join().unwrap().is_err());
+    });
+}
+
+/// On an address of its own: when the server is gone, no other test's server gets its port.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_is_let_in_once_it_ends() {
+    at_once(&EVERY_KIND, |kind| {
+        let server = kind.start_at("127.0.0.2:0", &[]);
+        let mut idle = server.connect();
+        assert_eq!(idle.ask("5"), "5");
+        let addr = server.addr.clone();
+        assert!(addr.starts_with("127.0.0.2:"), "{addr}");
+        server.signal(Signal::TERM);
+        // The end of the file tells that the server has begun to end.
+        assert_eq!(idle.rest(), "");
+        // Until the listener is closed the kernel may still connect; the server lets nobody in.
+        if let Ok(mut late) = TcpStream::connect(&addr) {
+            let mut answer = vec![];
+            // It fails when the connection is reset.
+            let _ = late.write_all(b"5\n");
+            let _ = late.read_to_end(&mut answer);
+            assert_eq!(text(&answer), "");
+        }
+        server.wait_for_a_clean_end();
+    });
+}
+
+fn it_explains_itself_and_what_is_wrong(kind: Kind) {
+    for (args, code, expected) in [
+        (&["--help"][..], 0, "Examples:"),
+        (&["--version"], 0, env!("CARGO_PKG_VERSION")),
+        (&["--framing", "cards"], 2, "auto, line, talk"),
+        (&["--max-n", "1000"], 2, "1000"),
+        (&["--max-n", "0"], 2, "1..=93"),
+        (&["--what"], 2, "--help"),
+        (&["25000"], 2, "25000"),
+        (&["--addr", "nowhere.invalid:1"], 1, "nowhere.invalid:1"),
+        (&["--addr", "127.0.0.1"], 1, "127.0.0.1"),
+    ] {
+        let output = run(kind.program, args);
+        let (said, silent) = match code {
+            0 => (output.stdout, output.stderr),
+            _ => (output.stderr, output.stdout),
+        };
+        let said = text(&said);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(expected), "{args:?}: {said}");
+        assert_eq!(text(&silent), "", "{args:?}");
+    }
+}
+
+#[test]
+fn workers_are_counted_where_there_are_some() {
+    use crate::server_process::{GENERATORS_INLINE, PROCESSES, TASKS_INLINE};
+    for (kind, args) in [
+        (PROCESSES, ["--workers", "0"]),
+        (PROCESSES, ["--workers", "many"]),
+        (GENERATORS_INLINE, ["--workers", "2"]),
+        (TASKS_INLINE, ["--workers", "2"]),
+    ] {
+        let output = kind.command(&args).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{}: {said}", kind.name());
+        assert!(said.contains("--workers"), "{said}");
+    }
+}
+
+fn a_port_that_is_taken_is_an_error_that_names_it(kind: Kind) {
+    let server = kind.start();
+    let output = run(kind.program, &["--addr", &server.addr]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    let said = text(&output.stderr);
+    assert!(said.contains(&server.addr), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(server.connect().ask("10"), "55");
+}

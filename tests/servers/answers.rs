@@ -175,7 +175,7 @@ fn pipelined_requests_are_answered_in_order(kind: Kind) {
     let numbers = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144];
     let request = |i: usize| match i % 13 {
         12 => String::from("x\n"),
-        n if i % 2 == 0 => format!("{}\n", n + 1),
+        n if n < 6 => format!("{}\n", n + 1),
         n => format!("{}\r\n", n + 1),
     };
     let requests: String = (0..REQUESTS).map(request).collect();

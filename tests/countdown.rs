@@ -3,9 +3,8 @@
 mod server_process;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 
-use server_process::{run, text};
+use server_process::{Running, run, text};
 
 const COUNTDOWN: &str = env!("CARGO_BIN_EXE_countdown");
 
@@ -24,7 +23,9 @@ fn generators_and_tasks_take_turns() {
     assert_eq!(generators[..12], [10, 5, 20, 9, 4, 19, 8, 3, 18, 7, 2, 17]);
     assert_eq!(generators.len(), 35);
     assert_eq!(numbers(&["--tasks"]), generators);
-    assert_eq!(numbers(&["3", "1"]), [3, 1, 2, 1]);
+    for way in [&[][..], &["--tasks"]] {
+        assert_eq!(numbers(&[way, &["3", "0", "1"]].concat()), [3, 1, 2, 1]);
+    }
 }
 
 #[test]
@@ -41,22 +42,13 @@ fn it_ends_quietly_when_nobody_reads_any_more() {
         &["--tasks", "100000"],
         &["--threads", "100000"],
     ] {
-        let mut countdown = Command::new(COUNTDOWN)
-            .args(way)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut countdown = Running::start(COUNTDOWN, way);
         let mut first = String::new();
-        let mut stdout = BufReader::new(countdown.stdout.take().unwrap());
+        let mut stdout = BufReader::new(countdown.0.stdout.take().unwrap());
         stdout.read_line(&mut first).unwrap();
         assert_eq!(first, "100000\n");
         drop(stdout);
-        let output = countdown.wait_with_output().unwrap();
-        assert!(
-            output.status.success() && output.stderr.is_empty(),
-            "{output:?}"
-        );
+        assert_eq!(countdown.wait(), (Some(0), String::new()));
     }
 }
 
@@ -65,6 +57,7 @@ fn wrong_arguments_are_explained() {
     for args in [&["ten"][..], &["--tasks", "--threads"], &["-1"]] {
         let output = run(COUNTDOWN, args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty());
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
+    assert!(text(&run(COUNTDOWN, &["--help"]).stdout).contains("Examples:"));
 }

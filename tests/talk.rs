@@ -2,11 +2,13 @@
 
 mod server_process;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+#[cfg(target_os = "linux")]
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use server_process::{Running, children, has_ended, until};
 use server_process::{run, text};
 
 const TALK: &str = env!("CARGO_BIN_EXE_talk");
@@ -56,6 +58,12 @@ fn a_quick_talk_plays_every_act_and_writes_what_it_measured() {
         assert!(act["short_alone"].as_f64().unwrap() > 0.0, "{act}");
         assert!(act["long_alone"].as_f64().unwrap() > 0.0, "{act}");
         assert!(page.contains(act["server"].as_str().unwrap()), "{act}");
+        assert!(said.contains(act["title"].as_str().unwrap()), "{act}");
+    }
+    // The page can be sent to somebody by itself.
+    assert!(page.contains("<svg"));
+    for elsewhere in ["http:", "https:", "src=", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
     }
     // What does not depend on how fast or how busy the machine is.
     let act = |name| acts.iter().find(|act| act["act"] == name).unwrap();
@@ -100,42 +108,42 @@ fn a_server_that_fails_is_named_with_its_last_words() {
     );
 }
 
+/// Waits for the talk's server process to be there, or about to be.
+#[cfg(target_os = "linux")]
+fn server_of(talk: &Running) -> Pid {
+    let mut server = None;
+    until("the talk starts a server", || {
+        server = children(talk.pid()).first().copied();
+        server.is_some()
+    });
+    server.unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_is_killed_in_mid_act_is_named() {
+    let talk = Running::start(TALK, &["--quick", "--act", "tasks"]);
+    kill_process(server_of(&talk), Signal::KILL).unwrap();
+    let (code, said) = talk.wait();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("act \"tasks\""), "{said}");
+    assert!(said.contains("signal: 9"), "{said}");
+    assert!(said.contains("fib-tasks"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
 #[test]
 fn no_server_outlives_the_talk() {
     for (signal, code) in [(Signal::INT, Some(130)), (Signal::KILL, None)] {
-        let mut talk = Command::new(TALK)
-            .args(["--act", "tasks"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(talk.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("grown up") {
-            line.clear();
-            assert!(stdout.read_line(&mut line).unwrap() > 0);
-        }
-        // Its server is there, or is about to be.
-        let server = loop {
-            let list = format!("/proc/{0}/task/{0}/children", talk.id());
-            let list = std::fs::read_to_string(list).unwrap_or_default();
-            if let Some(pid) = list.split_whitespace().next() {
-                break pid.to_string();
-            }
-            std::thread::yield_now();
-        };
-        kill_process(Pid::from_child(&talk), signal).unwrap();
-        assert_eq!(talk.wait().unwrap().code(), code);
-        stdout.read_to_end(&mut vec![]).unwrap();
-        // Whoever has adopted it reaps it; until then it is a zombie without a command line.
-        let alive =
-            || std::fs::read(format!("/proc/{server}/cmdline")).is_ok_and(|line| !line.is_empty());
-        let deadline = std::time::Instant::now() + server_process::LONG;
-        while alive() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "server {server} lives on"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(5));
+        // The server of this act has processes of its own.
+        let talk = Running::start(TALK, &["--act", "processes"]);
+        let server = server_of(&talk);
+        until("its workers are there", || children(server).len() == 4);
+        let workers = children(server);
+        talk.signal(signal);
+        assert_eq!(talk.wait().0, code);
+        for process in [&[server], &workers[..]].concat() {
+            until("it ends as well", || has_ended(process));
         }
     }
 }

@@ -389,6 +389,53 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// A program that is at work; killed when a test fails.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// Starts it with pipes to all that it reads and writes.
+    pub(crate) fn start(program: &str, args: &[&str]) -> Running {
+        let process = Command::new(program)
+            .args(args)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Running(process.unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until it ends by itself, without closing its input; returns the exit code, if it has
+    /// one, and what it wrote on standard error meanwhile, which is not much.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let mut stderr = String::new();
+        let mut pipe = self.0.stderr.take().unwrap();
+        pipe.read_to_string(&mut stderr).unwrap();
+        (status.and_then(|status| status.code()), stderr)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already when the test has passed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

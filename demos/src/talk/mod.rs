@@ -1,9 +1,9 @@
 //! The talk, played and measured: each server as a real process on a real socket, under the same
 //! two loads, one act after the other.
 //!
-//! Read [`acts`] first: it is the list of acts, with what each is to show. [`measure`] runs one act,
-//! [`verdict`] makes a sentence out of its numbers, [`table`] and [`html`] show them all.
-//! [`stage`] is the plumbing: the server processes.
+//! Read [`acts`] first: it is the list of acts, with what each is to show. `measure` runs one act,
+//! `verdict` makes a sentence out of its numbers, `table` and `html` show them all.
+//! `stage` is the plumbing: the server processes.
 
 pub mod acts;
 mod html;

@@ -1,7 +1,7 @@
 //! What happens in a run, and the one function through which every room tells it.
 //!
 //! The machine tells its events; whoever installed a listener hears them: a recording, the live
-//! monitor, a test. Nobody listens most of the time, so [`tell`] takes a closure and, when nobody
+//! monitor, a test. Nobody listens most of the time, so `tell` takes a closure and, when nobody
 //! listens, does nothing but look at one flag.
 //!
 //! The same words name what a parked task waits for ([`Why`]) and where in the program its `await`

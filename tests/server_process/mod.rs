@@ -172,6 +172,11 @@ impl Server {
         kill_process_group(self.pid(), signal).unwrap();
     }
 
+    /// Whether there is anything on standard error at this moment.
+    pub(crate) fn has_a_complaint(&self) -> bool {
+        !self.stderr.buffer().is_empty() || has_input(self.stderr.get_ref(), Duration::ZERO)
+    }
+
     /// Waits for the next line on standard error.
     pub(crate) fn complaint(&mut self) -> String {
         if self.stderr.buffer().is_empty() {
@@ -202,16 +207,34 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already when the test has passed.
+        // It has ended already when the test was about its end.
+        #[cfg(target_os = "linux")]
+        let _workers: Vec<_> = self.children().into_iter().map(KilledAtLast).collect();
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
+/// A process that is no child of this one, and is not to compute for centuries when a test fails.
+#[cfg(target_os = "linux")]
+pub(crate) struct KilledAtLast(pub(crate) Pid);
+
+#[cfg(target_os = "linux")]
+impl Drop for KilledAtLast {
+    fn drop(&mut self) {
+        // It has ended already when all is well.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
 fn wait_for_input(fd: &impl AsFd) {
-    let timeout = Timespec::try_from(LONG).unwrap();
-    let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap();
-    assert_ne!(ready, 0, "nothing was said for a long time");
+    assert!(has_input(fd, LONG), "nothing was said for a long time");
+}
+
+/// Whether there is something to read within this time; the end of the file counts too.
+fn has_input(fd: &impl AsFd, patience: Duration) -> bool {
+    let timeout = Timespec::try_from(patience).unwrap();
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
 }
 
 /// What the kernel knows about a server.

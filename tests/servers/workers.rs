@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::server_process::{PROCESSES, Server, has_ended, ticks, until};
+use crate::server_process::{KilledAtLast, PROCESSES, Server, has_ended, ticks, until};
 
 fn start() -> Server {
     // The largest number takes centuries.
@@ -88,10 +88,11 @@ fn no_worker_outlives_its_server_however_that_ends() {
         let client = server.connect();
         client.send("93\n");
         the_busy_one(&server);
-        let workers = server.children();
+        let workers = server.children().into_iter().map(KilledAtLast);
+        let workers: Vec<_> = workers.collect();
         server.signal(signal);
-        for worker in workers {
-            until("the worker ends", || has_ended(worker));
+        for worker in &workers {
+            until("the worker ends", || has_ended(worker.0));
         }
     }
 }

@@ -297,10 +297,16 @@ pub(crate) fn ticks(process: Pid) -> u64 {
     user + system
 }
 
-/// Whether a process has ended, also if nobody has asked how: then it has no command line.
+/// Whether a process has ended, also if nobody has asked how: then it is a zombie, and all its
+/// threads but the first are gone. Its memory goes before that, and its pipes in between.
 #[cfg(target_os = "linux")]
 pub(crate) fn has_ended(process: Pid) -> bool {
-    std::fs::read(format!("/proc/{process}/cmdline")).map_or(true, |line| line.is_empty())
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else {
+        return true;
+    };
+    let state = stat.rsplit(") ").next().unwrap();
+    let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+    state.starts_with('Z') && threads.map_or(0, Iterator::count) <= 1
 }
 
 // ===== a client =================================================================================

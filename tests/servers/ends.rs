@@ -20,8 +20,8 @@ laws![
 fn in_flight() -> (String, String) {
     let padded = " ".repeat(50) + "6\n";
     (
-        "5\n33\n".to_string() + &padded.repeat(100),
-        "3524578\n".to_string() + &"8\n".repeat(100),
+        "5\n27\n".to_string() + &padded.repeat(100),
+        "196418\n".to_string() + &"8\n".repeat(100),
     )
 }
 

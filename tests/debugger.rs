@@ -39,15 +39,7 @@ fn build(options: &[&str], folder: &str) -> PathBuf {
     // target/debug/deps/debugger-0123456789
     let target = this_test.ancestors().nth(3).unwrap();
     let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "-p",
-            "popleft",
-            "--example",
-            "who_waits",
-        ])
+        .args(["build", "--quiet", "--locked", "--example", "who_waits"])
         .args(options)
         .arg("--target-dir")
         .arg(target)

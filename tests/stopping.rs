@@ -1,11 +1,19 @@
-//! How a server is started, and how it ends.
+//! How every server is started, and how it ends.
+//!
+//! A program of its own, so that nothing else takes the processors in the second that a server has
+//! to finish its work.
+
+#[macro_use]
+#[path = "server_process/laws.rs"]
+mod laws;
+mod server_process;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::server_process::{Client, EVERY_KIND, Kind, at_once, run, text};
+use server_process::{Client, EVERY_KIND, Kind, at_once, run, text};
 
 laws![
     what_is_in_flight_is_answered_before_it_ends,
@@ -141,7 +149,7 @@ fn it_explains_itself_and_what_is_wrong(kind: Kind) {
 
 #[test]
 fn workers_are_counted_where_there_are_some() {
-    use crate::server_process::{GENERATORS_INLINE, PROCESSES, TASKS_INLINE};
+    use server_process::{GENERATORS_INLINE, PROCESSES, TASKS_INLINE};
     for (kind, args) in [
         (PROCESSES, ["--workers", "0"]),
         (PROCESSES, ["--workers", "many"]),

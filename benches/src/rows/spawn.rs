@@ -1,0 +1,79 @@
+//! Tasks that do nothing but come and go.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::measure::{Sample, Stopwatch};
+use crate::peers::Peer;
+
+/// How many detached tasks are started before they get their turns.
+const BATCH: u64 = 100;
+
+/// Starts a task and waits for its end.
+pub fn joined<P: Peer>(operations: u64) -> Sample {
+    P::run(joined_inside::<P>(operations))
+}
+
+/// The same on a runtime that is running.
+pub async fn joined_inside<P: Peer>(operations: u64) -> Sample {
+    let watch = Stopwatch::start();
+    for i in 0..operations {
+        P::spawn(async move { black_box(i) }).await;
+    }
+    watch.stop(operations)
+}
+
+/// Starts a hundred tasks and lets them go first.
+pub fn detached<P: Peer>(operations: u64) -> Sample {
+    P::run(async move {
+        let watch = Stopwatch::start();
+        for _ in 0..operations.div_ceil(BATCH) {
+            for i in 0..BATCH {
+                P::spawn_detached(async move {
+                    black_box(i);
+                });
+            }
+            P::yield_now().await;
+        }
+        watch.stop(operations.div_ceil(BATCH) * BATCH)
+    })
+}
+
+type Tasks = VecDeque<Pin<Box<dyn Future<Output = u64>>>>;
+
+/// The limit: a box, through a deque, polled once.
+pub fn joined_limit(operations: u64) -> Sample {
+    let mut deque = Tasks::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    let watch = Stopwatch::start();
+    for i in 0..operations {
+        deque.push_back(Box::pin(async move { black_box(i) }));
+        poll_all(&mut deque, &mut cx);
+    }
+    watch.stop(operations)
+}
+
+/// The limit: a hundred boxes, through a deque, polled once each.
+pub fn detached_limit(operations: u64) -> Sample {
+    let mut deque = Tasks::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    let watch = Stopwatch::start();
+    for _ in 0..operations.div_ceil(BATCH) {
+        for i in 0..BATCH {
+            deque.push_back(Box::pin(async move { black_box(i) }));
+        }
+        poll_all(&mut deque, &mut cx);
+    }
+    watch.stop(operations.div_ceil(BATCH) * BATCH)
+}
+
+fn poll_all(deque: &mut Tasks, cx: &mut Context<'_>) {
+    while let Some(mut task) = deque.pop_front() {
+        if let Poll::Ready(output) = task.as_mut().poll(cx) {
+            black_box(output);
+        }
+    }
+}

@@ -784,7 +784,9 @@ fn why_not(peer: &'static str) -> Option<String> {
 /// What is said of an error in a table: the panic's message, or the last line there is.
 fn last_words(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    let mut after_panic = text.lines().skip_while(|line| !line.contains("panicked at"));
+    let mut after_panic = text
+        .lines()
+        .skip_while(|line| !line.contains("panicked at"));
     let message = after_panic.nth(1).or(text.lines().last());
     message.unwrap_or_default().trim().to_string()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 
 use crate::allocations;
@@ -50,8 +50,7 @@ impl Stopwatch {
 
 /// How long this process has computed, all threads together.
 pub fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    ProcessTime::now().as_duration()
 }
 
 /// Repeats `run`, with more and more operations, until it takes at least `target`; what an

@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::event::{Cause, End, Event, Place, tell};
@@ -98,14 +98,14 @@ impl EventLoop {
         let Some(mut taken) = self.tasks.begin_turn(task) else {
             return false;
         };
-        turn::begin(Cause::Task(task));
+        turn::begin(task);
         tell(|| Event::Poll { task });
         let body: Pin<&mut dyn Body> = match &mut taken.body {
             Some(body) => body.as_mut(),
             None => main_body,
         };
         let polled = match taken.aborted {
-            false => poll_task(task, body, &taken.waker),
+            false => poll_task(task, body),
             true => Poll::Ready(body.cancel(task)),
         };
         match polled {
@@ -115,26 +115,38 @@ impl EventLoop {
         polled.is_ready()
     }
 
+    /// The task waits for something, or only for its next turn.
     fn park(&self, task: Id, taken: Taken) {
         let (why, at) = turn::parked();
         let since = self.looked_at_ms.get();
-        self.tasks.park(task, taken, why, at, since);
+        self.tasks.park(task, taken.body, (why, at), since);
         tell(|| Event::Pending { task, why, at });
+        if turn::wants_another() {
+            self.wake(task);
+        }
     }
 
     /// The task has ended: its joiner goes on, and what nobody wants is dropped.
     fn finish(&self, task: Id, taken: Taken, how: End) {
-        let left = self.tasks.finish(task, taken);
+        let left = self.tasks.finish(task, taken.body);
         tell(|| Event::Done { task, how });
-        if let Some(joiner) = left.joiner {
-            catching(|| joiner.wake());
-        }
-        if let Some(Ended { record, body }) = left.unwanted {
+        left.joiner.wake();
+        if let Some(Ended { record, mut body }) = left.unwanted {
             if how == End::Panic {
                 report_panic(&record, &*body);
             }
+            let waker = body.as_mut().take_waker();
             catching(|| drop(body));
-            self.tasks.recycle(record);
+            self.tasks.recycle(record, waker);
+        }
+    }
+
+    /// Puts a task at the right end of the deque, unless it stands there already.
+    pub(crate) fn wake(&self, task: Id) {
+        if self.tasks.make_ready(task) {
+            self.ready.push_back(task);
+            let by = turn::cause();
+            tell(|| Event::Wake { task, by });
         }
     }
 
@@ -173,7 +185,10 @@ impl EventLoop {
         turn::set_cause(Cause::Thread);
         for message in messages.drain(..) {
             match message {
-                Message::Wake(task) => self.wake_for_another_thread(task),
+                Message::Wake(task) => {
+                    self.tasks.left_inbox(task);
+                    self.wake(task);
+                }
                 Message::Spawn(spawn) => self.spawn_for_another_thread(spawn),
                 Message::Abort(task) => self.abort(task),
                 Message::Stop => self.stopped.set(true),
@@ -192,8 +207,8 @@ impl EventLoop {
 
 /// A door for debuggers: every task that is polled passes here.
 #[inline(never)]
-pub(crate) fn poll_task(task: Id, body: Pin<&mut dyn Body>, waker: &Waker) -> Poll<End> {
-    body.poll(task, &mut Context::from_waker(waker))
+pub(crate) fn poll_task(task: Id, body: Pin<&mut dyn Body>) -> Poll<End> {
+    body.poll(task)
 }
 
 /// A door for debuggers: here the loop asks the system what is ready, and sleeps if it may.
@@ -246,30 +261,27 @@ impl EventLoop {
         }
     }
 
-    /// Makes a task and puts it at the right end of the deque; the main task has no `body` here. A
-    /// runtime that is being dropped drops the task at once; its join handle finds it cancelled.
+    /// Makes a task and puts it at the right end of the deque. `make_body` is given the waker that
+    /// the task is polled with; the main task has no body here. A runtime that is being dropped
+    /// drops the future at once; its join handle finds it cancelled.
     pub(crate) fn spawn(
         &self,
-        body: Option<Pin<Box<dyn Body>>>,
         name: Option<Box<Name>>,
         at: Place,
+        make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
-        match self.tasks.insert(body, name, at, &self.inbox) {
-            Ok(task) => {
-                self.ready.push_back(task);
-                tell(|| Event::Spawn { task, at });
-                task
-            }
-            Err(body) => {
-                catching(|| drop(body));
-                Id::NOBODY
-            }
-        }
+        let Some((prepared, waker)) = self.tasks.prepare(name, at, &self.inbox) else {
+            catching(|| drop(make_body));
+            return Id::NOBODY;
+        };
+        let task = self.tasks.insert(prepared, make_body(waker));
+        self.ready.push_back(task);
+        tell(|| Event::Spawn { task, at });
+        task
     }
 
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
-        let body = (spawn.make_body)();
-        let task = self.spawn(Some(body), None, spawn.at);
+        let task = self.spawn(None, spawn.at, |waker| Some((spawn.make_body)(waker)));
         drop(self.tasks.detach(task));
     }
 
@@ -280,10 +292,9 @@ impl EventLoop {
         }
     }
 
-    fn wake_for_another_thread(&self, task: Id) {
-        if self.tasks.woken_from_elsewhere(task) {
-            push_back(task);
-        }
+    /// Whether this is the loop that runs on this thread now.
+    pub(crate) fn is_running_here(&self) -> bool {
+        turn::running_loop() == Arc::as_ptr(&self.inbox).addr()
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -320,18 +331,12 @@ pub(crate) fn current() -> Option<Rc<EventLoop>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok()?
 }
 
-/// Puts a task that was woken at the right end of the deque of the loop that runs on this thread.
+/// Wakes a task of the loop that runs on this thread.
 #[inline]
-pub(crate) fn push_back(task: Id) {
-    CURRENT.with(|current| {
-        if let Some(event_loop) = &*current.borrow() {
-            event_loop.ready.push_back(task);
-        }
-    });
-    tell(|| Event::Wake {
-        task,
-        by: turn::cause(),
-    });
+pub(crate) fn wake(task: Id) {
+    if let Some(event_loop) = current() {
+        event_loop.wake(task);
+    }
 }
 
 /// Makes `event_loop` the one that runs on this thread, until the guard is dropped.

@@ -144,8 +144,8 @@ impl Runtime {
         let _listening = Listening::start(self.listener.clone());
         let _entered = event_loop::enter(self.event_loop.clone());
         let _door = DebuggersDoor::open(&self.event_loop);
-        let mut body = pin!(TaskBody::new(Plain::new(main)));
-        let task = MainTask::spawn(&self.event_loop, at);
+        let (task, waker) = MainTask::spawn(&self.event_loop, at);
+        let mut body = pin!(TaskBody::new(Plain::new(main), waker));
         let returned = self.event_loop.run(task.id, body.as_mut());
         let mut ended = None;
         body.take_result(&mut ended);
@@ -200,10 +200,15 @@ struct MainTask<'a> {
 }
 
 impl<'a> MainTask<'a> {
-    fn spawn(event_loop: &'a EventLoop, at: Place) -> Self {
+    fn spawn(event_loop: &'a EventLoop, at: Place) -> (Self, Waker) {
         let name = Name(event_loop.name.clone().into_boxed_str());
-        let id = event_loop.spawn(None, Some(Box::new(name)), at);
-        MainTask { event_loop, id }
+        let mut own_waker = None;
+        let id = event_loop.spawn(Some(Box::new(name)), at, |waker| {
+            own_waker = Some(waker);
+            None
+        });
+        let waker = own_waker.expect("a runtime that runs is not being dropped");
+        (MainTask { event_loop, id }, waker)
     }
 }
 
@@ -454,7 +459,9 @@ impl Handle {
             postman.deliver(Some(output));
         };
         self.inbox.send(Message::Spawn(RemoteSpawn {
-            make_body: Box::new(move || Box::pin(TaskBody::new(Plain::new(send_result)))),
+            make_body: Box::new(move |waker| {
+                Box::pin(TaskBody::new(Plain::new(send_result), waker))
+            }),
             at: Place::of(Location::caller()),
         }));
         RemoteHandle { mailbox }

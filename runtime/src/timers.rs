@@ -16,7 +16,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
-use crate::task::body::catching;
+use crate::task::waker::LocalWaker;
 use crate::turn;
 
 /// A heap smaller than this is not worth tidying.
@@ -33,7 +33,7 @@ pub(crate) struct Timers {
 
 struct Row {
     sequence: u64,
-    waker: Waker,
+    waker: LocalWaker,
 }
 
 /// One deadline. Equal deadlines fire in the order in which they were set.
@@ -74,7 +74,7 @@ impl Timers {
     }
 
     /// Sets a timer: `waker` is woken at the loop's first look outside at or after `deadline`.
-    pub(crate) fn set(&self, deadline: Instant, waker: Waker) -> Key {
+    pub(crate) fn set(&self, deadline: Instant, waker: LocalWaker) -> Key {
         let sequence = self.next_sequence.get();
         self.next_sequence.set(sequence + 1);
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
@@ -99,7 +99,7 @@ impl Timers {
     }
 
     /// Changes whom the timer wakes. Returns the waker that is no longer needed, to be dropped.
-    pub(crate) fn set_waker(&self, key: Key, waker: Waker) -> Waker {
+    pub(crate) fn set_waker(&self, key: Key, waker: LocalWaker) -> LocalWaker {
         let mut rows = self.rows.borrow_mut();
         if !is_alive(&rows, key.row, key.sequence) {
             return waker;
@@ -150,11 +150,11 @@ impl Timers {
         while let Some((deadline, waker)) = self.pop_due(now) {
             turn::set_cause(Cause::Timer);
             tell(|| Event::TimerFired { deadline });
-            catching(|| waker.wake());
+            waker.wake();
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<(Instant, Waker)> {
+    fn pop_due(&self, now: Instant) -> Option<(Instant, LocalWaker)> {
         let deadline = self.next_deadline().filter(|&deadline| deadline <= now)?;
         let Reverse(entry) = self.heap.borrow_mut().pop()?;
         let row = self.rows.borrow_mut().remove(entry.row as usize);
@@ -218,7 +218,7 @@ mod tests {
                     Step::Set(tick) => {
                         let name = keys.len();
                         let waker = Waker::from(Arc::new(Named { name, log: log.clone() }));
-                        keys.push(timers.set(at(tick), waker));
+                        keys.push(timers.set(at(tick), LocalWaker::Foreign(waker)));
                         model.push((at(tick), name));
                     }
                     Step::Cancel(which) => {
@@ -259,7 +259,10 @@ mod tests {
             let tick = (name * 7_919) % count;
             let log = log.clone();
             let waker = Waker::from(Arc::new(Named { name: tick, log }));
-            timers.set(start + Duration::from_millis(tick as u64), waker);
+            timers.set(
+                start + Duration::from_millis(tick as u64),
+                LocalWaker::Foreign(waker),
+            );
         }
         assert_eq!(timers.rows.borrow().len(), count);
         timers.fire(start + Duration::from_millis(count as u64));
@@ -270,9 +273,9 @@ mod tests {
     fn the_dead_never_outnumber_the_living_for_long() {
         let timers = Timers::new();
         let far = Instant::now() + Duration::from_secs(1_000);
-        let keep = timers.set(far, Waker::noop().clone());
+        let keep = timers.set(far, LocalWaker::NOBODY);
         for _ in 0..100_000 {
-            let key = timers.set(far, Waker::noop().clone());
+            let key = timers.set(far, LocalWaker::NOBODY);
             timers.cancel(key);
             assert!(timers.heap.borrow().len() <= SMALL + 1);
         }
@@ -283,9 +286,9 @@ mod tests {
     fn a_key_of_the_past_does_not_touch_the_timer_in_the_same_row() {
         let timers = Timers::new();
         let far = Instant::now() + Duration::from_secs(1_000);
-        let old = timers.set(far, Waker::noop().clone());
+        let old = timers.set(far, LocalWaker::NOBODY);
         timers.cancel(old);
-        let new = timers.set(far, Waker::noop().clone());
+        let new = timers.set(far, LocalWaker::NOBODY);
         assert_eq!(old.row, new.row);
         timers.cancel(old);
         assert!(timers.is_set(new));

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::panic::Location;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::event::{Cause, Place, Why};
 use crate::task::Id;
@@ -22,6 +22,10 @@ struct Turn {
     running_loop: Cell<usize>,
     /// What is going on, for whoever asks what woke a task.
     cause: Cell<Cause>,
+    /// The waker that the running task is polled with, as the addresses of its two halves.
+    own_waker: Cell<(usize, usize)>,
+    /// The task has not finished its turn, and wants another one without being woken.
+    again: Cell<bool>,
     operations_left: Cell<u32>,
     why: Cell<Why>,
     place: Cell<Place>,
@@ -32,6 +36,8 @@ thread_local! {
         Turn {
             running_loop: Cell::new(0),
             cause: Cell::new(Cause::Outside),
+            own_waker: Cell::new((0, 0)),
+            again: Cell::new(false),
             operations_left: Cell::new(OPERATIONS_A_TURN),
             why: Cell::new(Why::Unknown),
             place: Cell::new(Place::UNKNOWN),
@@ -52,9 +58,10 @@ pub(crate) fn set_running_loop(address: usize) -> usize {
 
 /// A turn begins: a full share of operations, and no reason to park yet.
 #[inline]
-pub(crate) fn begin(cause: Cause) {
+pub(crate) fn begin(task: Id) {
     TURN.with(|turn| {
-        turn.cause.set(cause);
+        turn.cause.set(Cause::Task(task));
+        turn.again.set(false);
         turn.operations_left.set(OPERATIONS_A_TURN);
         turn.why.set(Why::Unknown);
         turn.place.set(Place::UNKNOWN);
@@ -82,6 +89,42 @@ pub(crate) fn task() -> Id {
     }
 }
 
+/// The running task is about to be polled with `waker`.
+#[inline]
+pub(crate) fn set_own_waker(waker: &Waker) {
+    TURN.with(|turn| turn.own_waker.set(halves(waker)));
+}
+
+/// The running task, if `waker` is its own and not one that somebody between has wrapped around it.
+#[inline]
+pub(crate) fn task_of(waker: &Waker) -> Option<Id> {
+    TURN.with(|turn| match turn.cause.get() {
+        Cause::Task(task) if turn.own_waker.get() == halves(waker) => Some(task),
+        _ => None,
+    })
+}
+
+#[inline]
+fn halves(waker: &Waker) -> (usize, usize) {
+    let table = std::ptr::from_ref(waker.vtable());
+    (waker.data().addr(), table.addr())
+}
+
+/// A leaf future only wants to be polled again, after all who are ready now.
+#[inline]
+pub(crate) fn poll_again(waker: &Waker) {
+    match task_of(waker) {
+        Some(_) => TURN.with(|turn| turn.again.set(true)),
+        None => waker.wake_by_ref(),
+    }
+}
+
+/// Whether the turn that just ended wants another one.
+#[inline]
+pub(crate) fn wants_another() -> bool {
+    TURN.with(|turn| turn.again.get())
+}
+
 /// A leaf future is about to return `Pending`: this is what it waits for, and where.
 ///
 /// When several of them wait in one turn (a timeout around a read), the last one counts.
@@ -105,21 +148,21 @@ pub(crate) fn parked() -> (Why, Place) {
     TURN.with(|turn| (turn.why.get(), turn.place.get()))
 }
 
-/// Asks for one operation of the task's share. `Pending` when the share is used up: the task is
-/// woken already and goes on in its next turn.
+/// Asks for one operation of the task's share. `Pending` when the share is used up: the task goes
+/// on in its next turn.
 ///
 /// Every operation of `net` and `time` that may be ready at once asks here first.
 #[inline]
 pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
-    TURN.with(|turn| match turn.operations_left.get() {
-        0 => {
-            cx.waker().wake_by_ref();
-            park(Why::Yield, Place::UNKNOWN);
-            Poll::Pending
-        }
-        left => {
-            turn.operations_left.set(left - 1);
-            Poll::Ready(())
-        }
-    })
+    let left = TURN.with(|turn| {
+        let left = turn.operations_left.get();
+        turn.operations_left.set(left.saturating_sub(1));
+        left
+    });
+    if left > 0 {
+        return Poll::Ready(());
+    }
+    poll_again(cx.waker());
+    park(Why::Yield, Place::UNKNOWN);
+    Poll::Pending
 }

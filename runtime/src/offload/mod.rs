@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::event::{Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
-use crate::task::body::{TaskBody, catching};
+use crate::task::body::catching;
 use crate::task::{self, JoinError, JoinHandle};
 use crate::turn;
 use crate::world::Job;
@@ -63,7 +63,7 @@ where
     };
     let exchange = Arc::new(Exchange::new(work));
     let outcome = Outcome::expect(exchange.clone(), event_loop.clone());
-    let handle = task::Builder::new().spawn_body(Box::pin(TaskBody::new(outcome)));
+    let handle = task::Builder::new().spawn_result(outcome);
     let task = handle.id();
     tell(|| Event::JobSubmit { task });
     event_loop.jobs.submit(exchange);

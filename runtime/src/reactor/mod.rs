@@ -22,7 +22,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
-use crate::task::body::catching;
+use crate::task::waker::LocalWaker;
 use crate::turn;
 use source::{Direction, Source, Ticket, Way};
 use wait::{Doorbell, Interest, Report, Until, Waiter};
@@ -36,7 +36,7 @@ pub(crate) struct Reactor {
     waiting: Cell<usize>,
     /// Lists that are used again at every wait.
     reports: Cell<Vec<Report>>,
-    to_wake: Cell<Vec<(usize, Waker)>>,
+    to_wake: Cell<Vec<(usize, LocalWaker)>>,
 }
 
 struct Row {
@@ -138,7 +138,7 @@ impl Reactor {
             self.stop_waiting(source, way, ticket);
         }
         self.arm(source, way)?;
-        *ticket = Some(direction.add(waker.clone()));
+        *ticket = Some(direction.add(LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
         Ok(())
     }
@@ -186,14 +186,14 @@ impl Reactor {
         self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
             turn::set_cause(Cause::Source(source));
-            catching(|| waker.wake());
+            waker.wake();
         }
         self.reports.set(reports);
         self.to_wake.set(to_wake);
         waited
     }
 
-    fn hear(&self, report: Report, until: Until, to_wake: &mut Vec<(usize, Waker)>) {
+    fn hear(&self, report: Report, until: Until, to_wake: &mut Vec<(usize, LocalWaker)>) {
         let sources = self.sources.borrow();
         let Some(row) = sources.get(row_of(report.key)) else {
             return;
@@ -226,7 +226,7 @@ impl Reactor {
 fn wake_all(
     direction: &Direction,
     until: Until,
-    to_wake: &mut Vec<(usize, Waker)>,
+    to_wake: &mut Vec<(usize, LocalWaker)>,
     key: usize,
 ) -> bool {
     direction.may_be_ready.set(true);

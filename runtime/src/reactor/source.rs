@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Waker;
 
 use super::wait::Interest;
+use crate::task::waker::LocalWaker;
 
 /// A file descriptor with what the reactor knows of it. The reactor holds it without its type.
 pub(crate) struct Source<T: ?Sized> {
@@ -41,7 +42,7 @@ struct Waiters {
 
 struct Waiter {
     ticket: Ticket,
-    waker: Waker,
+    waker: LocalWaker,
 }
 
 /// Names one waiter of one direction.
@@ -118,7 +119,7 @@ impl Direction {
             .any(|waiter| waiter.ticket == ticket && waiter.waker.will_wake(waker))
     }
 
-    pub(super) fn add(&self, waker: Waker) -> Ticket {
+    pub(super) fn add(&self, waker: LocalWaker) -> Ticket {
         let mut waiters = self.waiters.borrow_mut();
         let ticket = Ticket(waiters.next_ticket);
         waiters.next_ticket = waiters.next_ticket.wrapping_add(1);
@@ -131,7 +132,7 @@ impl Direction {
     }
 
     /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
-    pub(super) fn remove(&self, ticket: Ticket) -> Option<Waker> {
+    pub(super) fn remove(&self, ticket: Ticket) -> Option<LocalWaker> {
         let mut waiters = self.waiters.borrow_mut();
         if let Some(first) = waiters.first.take_if(|first| first.ticket == ticket) {
             return Some(first.waker);
@@ -141,7 +142,7 @@ impl Direction {
     }
 
     /// All who wait, to be woken; they wait no longer. How many they were is returned.
-    pub(super) fn take_all(&self, into: &mut Vec<(usize, Waker)>, key: usize) -> usize {
+    pub(super) fn take_all(&self, into: &mut Vec<(usize, LocalWaker)>, key: usize) -> usize {
         let mut waiters = self.waiters.borrow_mut();
         let before = into.len();
         into.extend(waiters.first.take().map(|waiter| (key, waiter.waker)));

@@ -8,24 +8,28 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
 use super::{Id, JoinError};
 use crate::event::End;
+use crate::turn;
 
 /// What the loop can do with a task whatever its type.
 pub(crate) trait Body {
     /// Polls the future. `Ready` says how the task ended; the result is kept. Never panics: a
     /// panic of the future, also in its drop, is a way to end.
-    fn poll(self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<End>;
+    fn poll(self: Pin<&mut Self>, id: Id) -> Poll<End>;
 
     /// Drops the future where it stands. Never panics.
     fn cancel(self: Pin<&mut Self>, id: Id) -> End;
 
     /// Moves the result into `out`, an `Option<Result<T, JoinError>>` of the task's own `T`.
     fn take_result(self: Pin<&mut Self>, out: &mut dyn Any);
+
+    /// The waker of a task that has ended, to be used for another.
+    fn take_waker(self: Pin<&mut Self>) -> Option<Waker>;
 
     /// The panic with which the task ended and which nobody has taken.
     fn untaken_panic(&self) -> Option<&JoinError>;
@@ -34,9 +38,10 @@ pub(crate) trait Body {
 pin_project! {
     /// The one implementation: the future first, its result later, in the same place.
     #[project = TaskBodyProjection]
+    #[project_replace = TaskBodyReplaced]
     pub(crate) enum TaskBody<F, T> {
-        Running { #[pin] future: F },
-        Ended { result: Option<Result<T, JoinError>> },
+        Running { #[pin] future: F, waker: Waker },
+        Ended { result: Option<Result<T, JoinError>>, waker: Option<Waker> },
     }
 }
 
@@ -44,30 +49,34 @@ impl<F, T> TaskBody<F, T>
 where
     F: Future<Output = Result<T, JoinError>>,
 {
-    pub(crate) fn new(future: F) -> Self {
-        TaskBody::Running { future }
+    /// `waker` is what the future is polled with: the task's own.
+    pub(crate) fn new(future: F, waker: Waker) -> Self {
+        TaskBody::Running { future, waker }
     }
 
     /// Drops the future and puts `result` in its place. If that drop panics the task ends with
     /// this panic.
     fn end(mut self: Pin<&mut Self>, id: Id, result: Result<T, JoinError>) -> End {
-        let ended = TaskBody::Ended {
+        let ended = |result| TaskBody::Ended {
             result: Some(result),
+            waker: None,
         };
-        let dropped = catch_unwind(AssertUnwindSafe(|| self.set(ended)));
-        if let Err(payload) = dropped {
-            // The assignment was made nevertheless; the result that it brought goes now.
-            let panicked = TaskBody::Ended {
-                result: Some(Err(JoinError::panic(id, payload))),
-            };
-            catching(|| self.set(panicked));
+        let replace = || self.as_mut().project_replace(ended(result));
+        let before = catch_unwind(AssertUnwindSafe(replace));
+        if let Err(payload) = before {
+            // It was replaced nevertheless; the result that was brought goes now.
+            catching(|| self.set(ended(Err(JoinError::panic(id, payload)))));
+            return End::Panic;
         }
-        match self.project() {
-            TaskBodyProjection::Ended {
-                result: Some(Err(error)),
-            } => error.end(),
-            _ => End::Ok,
+        if let TaskBodyProjection::Ended { result, waker } = self.project() {
+            if let Ok(TaskBodyReplaced::Running { waker: own, .. }) = before {
+                *waker = Some(own);
+            }
+            if let Some(Err(error)) = result {
+                return error.end();
+            }
         }
+        End::Ok
     }
 }
 
@@ -76,11 +85,13 @@ where
     F: Future<Output = Result<T, JoinError>>,
     T: 'static,
 {
-    fn poll(mut self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<End> {
-        let TaskBodyProjection::Running { future } = self.as_mut().project() else {
+    fn poll(mut self: Pin<&mut Self>, id: Id) -> Poll<End> {
+        let TaskBodyProjection::Running { future, waker } = self.as_mut().project() else {
             unreachable!("an ended task has no turn");
         };
-        let result = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        turn::set_own_waker(waker);
+        let mut cx = Context::from_waker(waker);
+        let result = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => result,
             Err(payload) => Err(JoinError::panic(id, payload)),
@@ -93,10 +104,17 @@ where
     }
 
     fn take_result(self: Pin<&mut Self>, out: &mut dyn Any) {
-        if let TaskBodyProjection::Ended { result } = self.project()
+        if let TaskBodyProjection::Ended { result, .. } = self.project()
             && let Some(out) = out.downcast_mut()
         {
             *out = result.take();
+        }
+    }
+
+    fn take_waker(self: Pin<&mut Self>) -> Option<Waker> {
+        match self.project() {
+            TaskBodyProjection::Ended { waker, .. } => waker.take(),
+            TaskBodyProjection::Running { .. } => None,
         }
     }
 
@@ -104,6 +122,7 @@ where
         match self {
             TaskBody::Ended {
                 result: Some(Err(error)),
+                ..
             } if error.is_panic() => Some(error),
             _ => None,
         }

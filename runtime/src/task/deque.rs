@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
+use std::task::Waker;
 
 use super::Id;
 use super::body::Body;
@@ -66,7 +67,7 @@ pub(crate) enum Message {
 /// A task that comes from another thread: its future may not be `Send` once it runs, but what
 /// makes it has to be.
 pub(crate) struct RemoteSpawn {
-    pub(crate) make_body: Box<dyn FnOnce() -> Pin<Box<dyn Body>> + Send>,
+    pub(crate) make_body: Box<dyn FnOnce(Waker) -> Pin<Box<dyn Body>> + Send>,
     pub(crate) at: Place,
 }
 
@@ -167,7 +168,6 @@ mod tests {
     use crate::task::waker::Record;
     use proptest::prelude::*;
     use std::sync::Arc;
-    use std::task::Waker;
     use std::time::Instant;
 
     fn id(number: u32) -> Id {

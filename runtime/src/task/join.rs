@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use super::Id;
 use super::body::catching;
 use super::table::{Ended, report_panic, take_result};
+use super::waker::LocalWaker;
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
 use crate::turn;
@@ -84,16 +85,19 @@ impl<T: 'static> Future for JoinHandle<T> {
         let tasks = &self.event_loop.tasks;
         if tasks.has_ended(self.id) {
             let result = tasks.remove_ended(self.id).and_then(|ended| {
-                tasks.recycle(ended.record);
-                take_result(ended.body)
+                let Ended { record, mut body } = ended;
+                tasks.recycle(record, body.as_mut().take_waker());
+                take_result(body)
             });
             let id = self.id;
             self.taken = true;
             return Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled(id))));
         }
-        if !tasks.is_joined_by(self.id, cx.waker()) {
-            let replaced = tasks.set_joiner(self.id, cx.waker().clone());
-            drop(replaced);
+        if !self.event_loop.is_running_here() {
+            // A task of another loop waits for one of this loop, which would not know it by its id.
+            drop(tasks.set_joiner(self.id, LocalWaker::Foreign(cx.waker().clone())));
+        } else if !tasks.is_joined_by(self.id, cx.waker()) {
+            drop(tasks.set_joiner(self.id, LocalWaker::of(cx.waker())));
         }
         turn::park(Why::Join, Place::from_number(self.id.number));
         Poll::Pending

@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
-use body::{Body, Plain, TaskBody};
+use body::{Plain, TaskBody};
 use waker::Name;
 
 pub use join::{JoinError, JoinHandle};
@@ -131,19 +131,24 @@ impl Builder {
     where
         F: Future + 'static,
     {
-        let body = Box::pin(TaskBody::new(Plain::new(future)));
-        self.spawn_body(body)
+        self.spawn_result(Plain::new(future))
     }
 
-    /// Spawns a body that makes its own result; what a task awaits on the thread pool is one.
+    /// Spawns a future that makes its own result; what a task awaits on the thread pool is one.
     #[track_caller]
-    pub(crate) fn spawn_body<T>(self, body: Pin<Box<dyn Body>>) -> JoinHandle<T> {
+    pub(crate) fn spawn_result<T, F>(self, future: F) -> JoinHandle<T>
+    where
+        F: Future<Output = Result<T, JoinError>> + 'static,
+        T: 'static,
+    {
         let place = Place::of(Location::caller());
         let Some(event_loop) = event_loop::current() else {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
         let name = self.name.map(|name| Box::new(Name(name)));
-        let id = event_loop.spawn(Some(body), name, place);
+        let id = event_loop.spawn(name, place, |waker| {
+            Some(Box::pin(TaskBody::new(future, waker)))
+        });
         JoinHandle::new(id, event_loop)
     }
 }
@@ -218,7 +223,7 @@ impl Future for YieldNow {
         }
         self.yielded = true;
         turn::park_at(Why::Yield, self.at);
-        cx.waker().wake_by_ref();
+        turn::poll_again(cx.waker());
         Poll::Pending
     }
 }

@@ -16,7 +16,7 @@ use slab::Slab;
 use super::Id;
 use super::body::{Body, catching};
 use super::deque::Inbox;
-use super::waker::{Name, Record, State};
+use super::waker::{LocalWaker, Name, Record, State};
 use crate::event::{Place, Why};
 
 /// How many records of ended tasks are kept to be used again.
@@ -25,7 +25,7 @@ const SPARE_RECORDS: usize = 1024;
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: RefCell<Slab<Slot>>,
-    spare: RefCell<Vec<Arc<Record>>>,
+    spare: RefCell<Vec<(Arc<Record>, Waker)>>,
     next_number: Cell<u32>,
     /// The runtime is being dropped: no new tasks.
     closed: Cell<bool>,
@@ -36,11 +36,9 @@ struct Slot {
     /// The future or the result. `None` during its turn, and always for the main task, whose
     /// future lies on the stack of `block_on`.
     body: Option<Pin<Box<dyn Body>>>,
-    /// The waker that its polls are given, made once. `None` during its turn.
-    waker: Option<Waker>,
     record: Arc<Record>,
     /// Whom its end wakes.
-    joiner: Option<Waker>,
+    joiner: LocalWaker,
     number: u32,
     /// There is no join handle: the slot goes with the task.
     detached: bool,
@@ -48,17 +46,22 @@ struct Slot {
     aborted: bool,
 }
 
+/// A task that is not in the table yet.
+pub(crate) struct Prepared {
+    pub(crate) id: Id,
+    record: Arc<Record>,
+}
+
 /// What the loop takes out of a slot for the time of a turn.
 pub(crate) struct Taken {
     pub(crate) body: Option<Pin<Box<dyn Body>>>,
-    pub(crate) waker: Waker,
     pub(crate) aborted: bool,
 }
 
 /// What a finished task leaves to do, outside any borrow.
 pub(crate) struct Left {
     /// To be woken.
-    pub(crate) joiner: Option<Waker>,
+    pub(crate) joiner: LocalWaker,
     /// To be dropped, and its record to be used again: nobody wants the result.
     pub(crate) unwanted: Option<Ended>,
 }
@@ -82,53 +85,52 @@ impl Table {
 
     // ===== a task's life, in order ==============================================================
 
-    /// Makes room for a task. `body` is `None` for the main task. Gives the body back when the
-    /// table is closed.
-    pub(crate) fn insert(
+    /// The id of the next task, its record, and the waker that it will be polled with. `None` when
+    /// the table is closed.
+    pub(crate) fn prepare(
         &self,
-        body: Option<Pin<Box<dyn Body>>>,
         name: Option<Box<Name>>,
         spawned_at: Place,
         inbox: &Arc<Inbox>,
-    ) -> Result<Id, Option<Pin<Box<dyn Body>>>> {
+    ) -> Option<(Prepared, Waker)> {
         if self.closed.get() {
-            return Err(body);
+            return None;
         }
         let number = self.next_number.get();
         self.next_number.set(number.wrapping_add(1));
-        let mut slots = self.slots.borrow_mut();
-        let entry = slots.vacant_entry();
-        let id = Id {
-            index: entry.key() as u32,
-            number,
+        let index = self.slots.borrow().vacant_key() as u32;
+        let id = Id { index, number };
+        let spare = match name {
+            None => self.spare.borrow_mut().pop(),
+            Some(_) => None,
         };
-        let record = self.record_for(id, name, spawned_at, inbox);
-        entry.insert(Slot {
+        let (record, waker) = match spare {
+            Some((record, waker)) => {
+                record.reuse(id, spawned_at);
+                (record, waker)
+            }
+            None => {
+                let record = Arc::new(Record::new(id, name, spawned_at, inbox.clone()));
+                (record.clone(), Waker::from(record))
+            }
+        };
+        Some((Prepared { id, record }, waker))
+    }
+
+    /// Puts a task into the table. `body` is `None` for the main task. Nothing may come between
+    /// this and [`Table::prepare`].
+    pub(crate) fn insert(&self, prepared: Prepared, body: Option<Pin<Box<dyn Body>>>) -> Id {
+        let Prepared { id, record } = prepared;
+        let index = self.slots.borrow_mut().insert(Slot {
             body,
-            waker: Some(Waker::from(record.clone())),
             record,
-            joiner: None,
-            number,
+            joiner: LocalWaker::NOBODY,
+            number: id.number,
             detached: false,
             aborted: false,
         });
-        Ok(id)
-    }
-
-    fn record_for(
-        &self,
-        id: Id,
-        name: Option<Box<Name>>,
-        spawned_at: Place,
-        inbox: &Arc<Inbox>,
-    ) -> Arc<Record> {
-        if let Some(mut record) = self.spare.borrow_mut().pop()
-            && let Some(unshared) = Arc::get_mut(&mut record)
-        {
-            unshared.reuse(id, name, spawned_at);
-            return record;
-        }
-        Arc::new(Record::new(id, name, spawned_at, inbox.clone()))
+        debug_assert_eq!(index, id.index as usize);
+        id
     }
 
     /// The task's turn begins: takes out what is polled. `None` when the task has ended since it
@@ -137,39 +139,58 @@ impl Table {
     pub(crate) fn begin_turn(&self, id: Id) -> Option<Taken> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
-        let waker = slot.waker.take()?;
-        slot.record.set_state(State::Running);
+        if slot.record.state() != State::Ready {
+            return None;
+        }
+        slot.record.set_state(State::Waiting);
         Some(Taken {
             body: slot.body.take(),
-            waker,
             aborted: slot.aborted,
         })
     }
 
-    /// The turn ended with `Pending`: puts everything back.
+    /// The turn ended with `Pending`: puts the body back.
     #[inline]
-    pub(crate) fn park(&self, id: Id, taken: Taken, why: Why, place: Place, since: u32) {
+    pub(crate) fn park(
+        &self,
+        id: Id,
+        body: Option<Pin<Box<dyn Body>>>,
+        (why, place): (Why, Place),
+        since: u32,
+    ) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = live(&mut slots, id) {
-            slot.body = taken.body;
-            slot.waker = Some(taken.waker);
+            slot.body = body;
             slot.record.set_parked(why, place, since);
         }
     }
 
+    /// The task is to have a turn. False when it is in the deque already, or has ended.
+    #[inline]
+    pub(crate) fn make_ready(&self, id: Id) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = live(&mut slots, id) else {
+            return false;
+        };
+        let waits = slot.record.state() == State::Waiting;
+        if waits {
+            slot.record.set_state(State::Ready);
+        }
+        waits
+    }
+
     /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
     #[inline]
-    pub(crate) fn finish(&self, id: Id, taken: Taken) -> Left {
+    pub(crate) fn finish(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> Left {
         let mut slots = self.slots.borrow_mut();
-        drop(taken.waker);
         let mut left = Left {
-            joiner: None,
+            joiner: LocalWaker::NOBODY,
             unwanted: None,
         };
         if let Some(slot) = live(&mut slots, id) {
             slot.record.set_state(State::Ended);
-            slot.body = taken.body;
-            left.joiner = slot.joiner.take();
+            left.joiner = std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY);
+            slot.body = body;
             if slot.detached {
                 let slot = slots.remove(id.index as usize);
                 let record = slot.record;
@@ -179,11 +200,14 @@ impl Table {
         left
     }
 
-    /// Keeps the record for the next task, unless a waker somewhere still holds it.
-    pub(crate) fn recycle(&self, mut record: Arc<Record>) {
+    /// Keeps what woke a task that has ended for the next one, unless somebody else still holds it.
+    pub(crate) fn recycle(&self, record: Arc<Record>, waker: Option<Waker>) {
         let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE_RECORDS && Arc::get_mut(&mut record).is_some() {
-            spare.push(record);
+        if let Some(waker) = waker
+            && spare.len() < SPARE_RECORDS
+            && record.is_free(&waker)
+        {
+            spare.push((record, waker));
         }
     }
 
@@ -209,17 +233,15 @@ impl Table {
     /// Whether `waker` is the one that the task's end will wake.
     pub(crate) fn is_joined_by(&self, id: Id, waker: &Waker) -> bool {
         let mut slots = self.slots.borrow_mut();
-        live(&mut slots, id)
-            .and_then(|slot| slot.joiner.as_ref())
-            .is_some_and(|joiner| joiner.will_wake(waker))
+        live(&mut slots, id).is_some_and(|slot| slot.joiner.will_wake(waker))
     }
 
     /// Makes `waker` the one that the task's end will wake; returns the one before, to be dropped.
-    pub(crate) fn set_joiner(&self, id: Id, waker: Waker) -> Option<Waker> {
+    pub(crate) fn set_joiner(&self, id: Id, waker: LocalWaker) -> LocalWaker {
         let mut slots = self.slots.borrow_mut();
         match live(&mut slots, id) {
-            Some(slot) => slot.joiner.replace(waker),
-            None => Some(waker),
+            Some(slot) => std::mem::replace(&mut slot.joiner, waker),
+            None => waker,
         }
     }
 
@@ -238,11 +260,11 @@ impl Table {
     }
 
     /// The join handle is gone before the task. Returns whom it would have woken, to be dropped.
-    pub(crate) fn detach(&self, id: Id) -> Option<Waker> {
+    pub(crate) fn detach(&self, id: Id) -> Option<LocalWaker> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
         slot.detached = true;
-        slot.joiner.take()
+        Some(std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY))
     }
 
     /// Marks the task to end at its next turn. Returns its record, to be woken; `None` when it has
@@ -259,15 +281,11 @@ impl Table {
 
     // ===== what others ask ======================================================================
 
-    /// A wake message for the task came out of the inbox. True when it has to be put into the
-    /// deque.
-    pub(crate) fn woken_from_elsewhere(&self, id: Id) -> bool {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = live(&mut slots, id) else {
-            return false;
-        };
-        slot.record.leave_inbox();
-        slot.record.mark_woken()
+    /// A wake message for the task came out of the inbox.
+    pub(crate) fn left_inbox(&self, id: Id) {
+        if let Some(slot) = live(&mut self.slots.borrow_mut(), id) {
+            slot.record.leave_inbox();
+        }
     }
 
     /// The record of a task that is in the table.
@@ -295,16 +313,17 @@ impl Table {
     /// come from where the runtime cannot look.
     pub(crate) fn wakers_are_elsewhere(&self) -> bool {
         let slots = self.slots.borrow();
-        // Inside the table, wakers lie in `waker` and, where one task awaits another, in `joiner`.
+        // A task awaited through somebody else's waker holds that in `joiner`.
         let mut known: HashMap<usize, usize> = HashMap::new();
         for (_, slot) in slots.iter() {
-            for waker in slot.waker.iter().chain(&slot.joiner) {
+            if let LocalWaker::Foreign(waker) = &slot.joiner {
                 *known.entry(waker.data().addr()).or_default() += 1;
             }
         }
         slots.iter().any(|(_, slot)| {
             let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
-            Arc::strong_count(&slot.record) > 1 + inside.unwrap_or(0)
+            // The slot holds the record, and the body the waker.
+            Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0)
         })
     }
 

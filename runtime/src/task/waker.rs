@@ -1,4 +1,4 @@
-//! A task's public record, which is also what wakes it.
+//! A task's public record, which is also what wakes it; and the waker that cannot leave the loop.
 //!
 //! `std::task::Wake` turns an `Arc` of anything into a `Waker`, so the record and the waker are one
 //! allocation. Waking on the loop's own thread is a push to the deque. Waking from any other place
@@ -7,21 +7,20 @@
 //! The state of a task, and who moves it on:
 //!
 //! ```text
-//!            wake                its turn               wake (by itself, say)
-//!   Parked --------> Ready -------------------> Running -------> RunningWoken
-//!     ^                ^                         |    |              |
-//!     |                |   +---------------------+    | Ready(..)    |
-//!     +----------------|---+  Pending                 v              |
-//!                      |                            Ended            |
-//!                      +---------------------------------------------+
-//!                                         Pending
+//!                 woken                     its turn ends with Ready(..)
+//!     Waiting <-----------> Ready             Waiting -----> Ended
+//!             its turn begins
 //! ```
+//!
+//! A task that has its turn counts as waiting: if it is woken meanwhile it is ready again, and has
+//! another turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*};
-use std::task::Wake;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*, fence};
+use std::task::{Wake, Waker};
 
 use super::Id;
+use super::body::catching;
 use super::deque::{Inbox, Message};
 use crate::event::{Place, Why};
 use crate::event_loop;
@@ -31,14 +30,10 @@ use crate::turn;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
-    /// It waits to be woken.
-    Parked,
+    /// It is not in the deque: it waits to be woken, or has its turn.
+    Waiting,
     /// It stands in the deque.
     Ready,
-    /// It has its turn.
-    Running,
-    /// It has its turn and stands in the deque for the next one already.
-    RunningWoken,
     /// It has ended; waking it does nothing.
     Ended,
 }
@@ -46,10 +41,8 @@ pub(crate) enum State {
 impl State {
     fn from_code(code: u8) -> State {
         match code {
-            0 => State::Parked,
+            0 => State::Waiting,
             1 => State::Ready,
-            2 => State::Running,
-            3 => State::RunningWoken,
             _ => State::Ended,
         }
     }
@@ -58,11 +51,14 @@ impl State {
 /// All that others may know of a task: other threads too, and while the loop is stuck.
 ///
 /// The atomics are written by the loop's thread alone (but for `in_inbox`), so they need no
-/// ordering; they are atomic so that another thread may read them.
+/// ordering; they are atomic so that another thread may read them, and so that the record of an
+/// ended task can be used for a new one.
 pub(crate) struct Record {
-    id: Id,
+    /// The two halves of the task's id.
+    index: AtomicU32,
+    number: AtomicU32,
     name: Option<Box<Name>>,
-    spawned_at: Place,
+    spawned_at: AtomicU32,
     /// The way to the task's loop from elsewhere. Its address also tells loops apart.
     inbox: Arc<Inbox>,
     state: AtomicU8,
@@ -86,9 +82,10 @@ impl Record {
         inbox: Arc<Inbox>,
     ) -> Self {
         Record {
-            id,
+            index: AtomicU32::new(id.index),
+            number: AtomicU32::new(id.number),
             name,
-            spawned_at,
+            spawned_at: AtomicU32::new(spawned_at.number()),
             inbox,
             state: AtomicU8::new(State::Ready as u8),
             in_inbox: AtomicBool::new(false),
@@ -98,17 +95,31 @@ impl Record {
         }
     }
 
-    /// Makes the record of an ended task that of a new one. Only the last owner can.
-    pub(crate) fn reuse(&mut self, id: Id, name: Option<Box<Name>>, spawned_at: Place) {
-        self.id = id;
-        self.name = name;
-        self.spawned_at = spawned_at;
-        *self.state.get_mut() = State::Ready as u8;
-        *self.in_inbox.get_mut() = false;
+    /// Whether the record and `waker`, both of a task that has ended, can be those of a new one:
+    /// nobody else holds the record, and it has no name.
+    pub(crate) fn is_free(self: &Arc<Self>, waker: &Waker) -> bool {
+        let is_its_own = waker.data().addr() == Arc::as_ptr(self).addr();
+        let is_free = is_its_own && self.name.is_none() && Arc::strong_count(self) == 2;
+        // Whoever let go of it last did so after its last wake.
+        fence(Acquire);
+        is_free
     }
 
+    /// Makes the record of an ended task, which nobody else holds, that of a new one.
+    pub(crate) fn reuse(&self, id: Id, spawned_at: Place) {
+        self.index.store(id.index, Relaxed);
+        self.number.store(id.number, Relaxed);
+        self.spawned_at.store(spawned_at.number(), Relaxed);
+        self.in_inbox.store(false, Relaxed);
+        self.set_state(State::Ready);
+    }
+
+    #[inline]
     pub(crate) fn id(&self) -> Id {
-        self.id
+        Id {
+            index: self.index.load(Relaxed),
+            number: self.number.load(Relaxed),
+        }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -116,13 +127,15 @@ impl Record {
     }
 
     pub(crate) fn spawned_at(&self) -> Place {
-        self.spawned_at
+        Place::from_number(self.spawned_at.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn state(&self) -> State {
         State::from_code(self.state.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn set_state(&self, state: State) {
         self.state.store(state as u8, Relaxed);
     }
@@ -135,28 +148,11 @@ impl Record {
     }
 
     /// The turn ended with `Pending`.
+    #[inline]
     pub(crate) fn set_parked(&self, why: Why, place: Place, since: u32) {
         self.why.store(why as u8, Relaxed);
         self.place.store(place.number(), Relaxed);
         self.since.store(since, Relaxed);
-        let next = match self.state() {
-            State::RunningWoken => State::Ready,
-            _ => State::Parked,
-        };
-        self.set_state(next);
-    }
-
-    /// Moves the state on as a wake does. True when the task has to be put into the deque: it was
-    /// not there, and has not ended.
-    #[inline]
-    pub(crate) fn mark_woken(&self) -> bool {
-        let next = match self.state() {
-            State::Parked => State::Ready,
-            State::Running => State::RunningWoken,
-            State::Ready | State::RunningWoken | State::Ended => return false,
-        };
-        self.set_state(next);
-        true
     }
 
     /// The loop has taken the wake message out of the inbox.
@@ -175,7 +171,7 @@ impl Record {
     #[cold]
     fn wake_from_elsewhere(&self) {
         if !self.in_inbox.swap(true, AcqRel) {
-            self.inbox.send(Message::Wake(self.id));
+            self.inbox.send(Message::Wake(self.id()));
         }
     }
 }
@@ -187,11 +183,65 @@ impl Wake for Record {
 
     #[inline]
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.lives_on_the_running_loop() {
-            return self.wake_from_elsewhere();
+        match self.lives_on_the_running_loop() {
+            true => event_loop::wake(self.id()),
+            false => self.wake_from_elsewhere(),
         }
-        if self.mark_woken() {
-            event_loop::push_back(self.id);
+    }
+}
+
+/// What timers, sources and ended tasks hold instead of a `Waker`.
+///
+/// A `Waker` may go to other threads, so its count of owners is atomic: a clone and a drop cost as
+/// much as a whole turn. What never leaves the loop needs no count. It is the task's id, which does
+/// nothing if the task has gone, unless the future was polled with another waker than its task's
+/// own, as those inside a `select` or a `FuturesUnordered` are.
+#[derive(Debug)]
+pub(crate) enum LocalWaker {
+    /// A task of the loop that holds this.
+    Task(Id),
+    /// Anybody's.
+    Foreign(Waker),
+}
+
+impl LocalWaker {
+    /// Wakes nobody.
+    pub(crate) const NOBODY: LocalWaker = LocalWaker::Task(Id::NOBODY);
+
+    /// The same as `waker`, to be held by the loop that runs on this thread.
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> Self {
+        match turn::task_of(waker) {
+            Some(task) => LocalWaker::Task(task),
+            None => LocalWaker::Foreign(waker.clone()),
         }
+    }
+
+    /// Whether it wakes the same one as `waker`.
+    #[inline]
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        match self {
+            LocalWaker::Task(task) => turn::task_of(waker) == Some(*task),
+            LocalWaker::Foreign(own) => own.will_wake(waker),
+        }
+    }
+
+    /// Wakes whom it wakes; what a foreign waker does, also a panic, goes no further.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            LocalWaker::Task(task) => event_loop::wake(task),
+            LocalWaker::Foreign(waker) => catching(|| waker.wake()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_waker_is_no_larger_than_a_waker() {
+        assert_eq!(size_of::<LocalWaker>(), size_of::<Waker>());
     }
 }

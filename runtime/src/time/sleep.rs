@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::now;
 use crate::event::Why;
 use crate::event_loop::{self, EventLoop};
+use crate::task::waker::LocalWaker;
 use crate::timers;
 use crate::turn;
 use crate::world;
@@ -121,7 +122,7 @@ impl Sleep {
                     return Poll::Ready(());
                 }
                 if !event_loop.timers.wakes(*timer, waker) {
-                    let replaced = event_loop.timers.set_waker(*timer, waker.clone());
+                    let replaced = event_loop.timers.set_waker(*timer, LocalWaker::of(waker));
                     drop(replaced);
                 }
                 return Poll::Pending;
@@ -132,7 +133,7 @@ impl Sleep {
             self.stage = Stage::Over;
             return Poll::Ready(());
         }
-        let timer = event_loop.timers.set(self.deadline, waker.clone());
+        let timer = event_loop.timers.set(self.deadline, LocalWaker::of(waker));
         self.stage = Stage::Set { event_loop, timer };
         Poll::Pending
     }

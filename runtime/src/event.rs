@@ -23,7 +23,8 @@ use crate::task::body::catching;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A task was made and stands at the right end of the deque.
+    /// A task was made. It stands at the right end of the deque, or waits for the job that it was
+    /// made for.
     Spawn {
         /// The new task.
         task: Id,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::event::{Cause, End, Event, Place, tell};
+use crate::event::{Cause, End, Event, Place, Why, tell};
 use crate::reactor::Reactor;
 use crate::reactor::wait::Until;
 use crate::stall::{self, Hope};
@@ -119,7 +119,7 @@ impl EventLoop {
     fn park(&self, task: Id, taken: Taken) {
         let (why, at) = turn::parked();
         let since = self.looked_at_ms.get();
-        self.tasks.park(task, taken.body, (why, at), since);
+        self.tasks.end_turn(task, taken.body, (why, at), since);
         tell(|| Event::Pending { task, why, at });
         if turn::wants_another() {
             self.wake(task);
@@ -141,13 +141,21 @@ impl EventLoop {
         }
     }
 
-    /// Puts a task at the right end of the deque, unless it stands there already.
-    pub(crate) fn wake(&self, task: Id) {
-        if self.tasks.make_ready(task) {
-            self.ready.push_back(task);
-            let by = turn::cause();
-            tell(|| Event::Wake { task, by });
+    /// Wakes a task: puts it at the right end of the deque, unless it stands there already.
+    fn wake(&self, task: Id) {
+        if self.put_into_the_deque(task) {
+            tell_of_wake(task);
         }
+    }
+
+    /// False when it is there already, or has ended.
+    #[inline]
+    fn put_into_the_deque(&self, task: Id) -> bool {
+        let is_new = self.tasks.make_ready(task);
+        if is_new {
+            self.ready.push_back(task);
+        }
+        is_new
     }
 
     /// `None` when nothing can ever happen again.
@@ -280,6 +288,23 @@ impl EventLoop {
         task
     }
 
+    /// Makes a task that has nothing to do until it is woken.
+    pub(crate) fn spawn_waiting(
+        &self,
+        why: Why,
+        at: Place,
+        make_body: impl FnOnce(Waker) -> Pin<Box<dyn Body>>,
+    ) -> Id {
+        let Some((prepared, waker)) = self.tasks.prepare(None, at, &self.inbox) else {
+            catching(|| drop(make_body));
+            return Id::NOBODY;
+        };
+        prepared.wait_for(why, at, self.looked_at_ms());
+        let task = self.tasks.insert(prepared, Some(make_body(waker)));
+        tell(|| Event::Spawn { task, at });
+        task
+    }
+
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
         let task = self.spawn(None, spawn.at, |waker| Some((spawn.make_body)(waker)));
         drop(self.tasks.detach(task));
@@ -334,9 +359,15 @@ pub(crate) fn current() -> Option<Rc<EventLoop>> {
 /// Wakes a task of the loop that runs on this thread.
 #[inline]
 pub(crate) fn wake(task: Id) {
-    if let Some(event_loop) = current() {
-        event_loop.wake(task);
+    let is_news = |event_loop: &Rc<EventLoop>| event_loop.put_into_the_deque(task);
+    if CURRENT.with(|current| current.borrow().as_ref().is_some_and(is_news)) {
+        tell_of_wake(task);
     }
+}
+
+fn tell_of_wake(task: Id) {
+    let by = turn::cause();
+    tell(|| Event::Wake { task, by });
 }
 
 /// Makes `event_loop` the one that runs on this thread, until the guard is dropped.

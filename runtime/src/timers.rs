@@ -1,11 +1,11 @@
 //! Deadlines and the wakers that they wake.
 //!
 //! Most timers never fire: a timeout guards a read, and the read is quicker. So what has to be
-//! cheap is setting one and taking it back. A timer here is a row in a slab and an entry in a
-//! binary heap ordered by deadline. Taking it back clears the row and leaves the entry in the
-//! heap, dead; a dead entry is thrown away when it comes to the top, or all at once when more than
-//! half of the heap is dead. Neither the setting nor the taking back allocates, once the two have
-//! grown.
+//! cheap is setting one and taking it back. A timer here is a row in a slab and an entry, first in a
+//! list of fresh ones and, once the loop wants to know what is due, in a binary heap ordered by
+//! deadline. Taking it back clears the row and leaves the entry, dead; a dead entry is thrown away
+//! when it comes to the top, or all at once when more than half of all entries are dead. Neither
+//! the setting nor the taking back allocates, once all of these have grown.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::{Ordering, Reverse};
@@ -26,7 +26,10 @@ const SMALL: usize = 64;
 pub(crate) struct Timers {
     rows: RefCell<Slab<Row>>,
     heap: RefCell<BinaryHeap<Reverse<Entry>>>,
-    /// How many entries of the heap are dead.
+    /// Those that were set since the loop last asked. Only then they go into the heap: many have
+    /// been taken back by that time, and cost nothing there.
+    fresh: RefCell<Vec<Entry>>,
+    /// How many entries of the heap, and of the fresh ones, are dead.
     dead: Cell<usize>,
     next_sequence: Cell<u64>,
 }
@@ -68,6 +71,7 @@ impl Timers {
         Timers {
             rows: RefCell::new(Slab::new()),
             heap: RefCell::new(BinaryHeap::new()),
+            fresh: RefCell::new(Vec::new()),
             dead: Cell::new(0),
             next_sequence: Cell::new(0),
         }
@@ -78,11 +82,11 @@ impl Timers {
         let sequence = self.next_sequence.get();
         self.next_sequence.set(sequence + 1);
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
-        self.heap.borrow_mut().push(Reverse(Entry {
+        self.fresh.borrow_mut().push(Entry {
             deadline,
             sequence,
             row,
-        }));
+        });
         tell(|| Event::TimerSet { deadline });
         Key { row, sequence }
     }
@@ -114,26 +118,45 @@ impl Timers {
             return;
         }
         let row = rows.remove(key.row as usize);
-        self.dead.set(self.dead.get() + 1);
-        self.tidy(&rows);
+        self.forget(key, &rows);
         drop(rows);
         drop(row);
         tell(|| Event::TimerCancelled);
     }
 
-    /// Throws the dead entries out when they are the greater half of the heap. Each of them has
-    /// paid for its share when it was set, so taking a timer back stays cheap on average.
-    fn tidy(&self, rows: &Slab<Row>) {
+    /// A timer's row is gone: so is its entry, if it was the last one set; else the entry is dead.
+    /// Throws the dead out when they are the greater half. Each of them has paid for its share when
+    /// it was set, so taking a timer back stays cheap on average.
+    fn forget(&self, key: Key, rows: &Slab<Row>) {
+        let mut fresh = self.fresh.borrow_mut();
+        if fresh.pop_if(|last| last.sequence == key.sequence).is_some() {
+            return;
+        }
+        self.dead.set(self.dead.get() + 1);
         let mut heap = self.heap.borrow_mut();
-        if heap.len() >= SMALL && self.dead.get() > heap.len() / 2 {
+        let all = heap.len() + fresh.len();
+        if all >= SMALL && self.dead.get() > all / 2 {
+            fresh.retain(|entry| is_alive(rows, entry.row, entry.sequence));
             heap.retain(|Reverse(entry)| is_alive(rows, entry.row, entry.sequence));
             self.dead.set(0);
+        }
+    }
+
+    /// The fresh ones that are alive go into the heap.
+    fn settle(&self, rows: &Slab<Row>) {
+        let mut heap = self.heap.borrow_mut();
+        for entry in self.fresh.borrow_mut().drain(..) {
+            match is_alive(rows, entry.row, entry.sequence) {
+                true => heap.push(Reverse(entry)),
+                false => self.dead.set(self.dead.get() - 1),
+            }
         }
     }
 
     /// The earliest deadline that is still to come.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let rows = self.rows.borrow();
+        self.settle(&rows);
         let mut heap = self.heap.borrow_mut();
         while let Some(Reverse(entry)) = heap.peek() {
             if is_alive(&rows, entry.row, entry.sequence) {
@@ -277,7 +300,8 @@ mod tests {
         for _ in 0..100_000 {
             let key = timers.set(far, LocalWaker::NOBODY);
             timers.cancel(key);
-            assert!(timers.heap.borrow().len() <= SMALL + 1);
+            let entries = timers.heap.borrow().len() + timers.fresh.borrow().len();
+            assert!(entries <= SMALL + 1);
         }
         assert!(timers.is_set(keep));
     }

@@ -25,7 +25,7 @@ import gdb
 
 DOOR = "popleft::event_loop::poll_task"
 RUN = "popleft::event_loop::EventLoop::run"
-STATES = ["parked", "ready", "running", "running", "ended"]
+STATES = ["parked", "ready", "ended"]
 REASONS = ["something of its own", "read", "write", "timer", "join", "offload", "yield"]
 JOIN = 4
 LONGEST_CHAIN = 60
@@ -182,14 +182,16 @@ def loops():
 class Task:
     """One row of the table of tasks, with its record."""
 
-    def __init__(self, event_loop, slot):
+    def __init__(self, event_loop, slot, running):
         self.event_loop = event_loop
         self.slot = slot
         self.record = pointer(slot["record"]).dereference()["data"]
         self.address = int(self.record.address)
-        self.id = int(self.record["id"]["number"])
+        self.id = number(self.record["number"])
         self.name = self.read_name()
-        self.state = STATES[min(number(self.record["state"]), 4)]
+        self.state = STATES[min(number(self.record["state"]), 2)]
+        if self.id == running and self.state != "ended":
+            self.state = "running"
 
     def read_name(self):
         name = some(self.record["name"])
@@ -234,7 +236,9 @@ class Task:
 def tasks(event_loop):
     """The tasks that have not ended, in the order in which they were spawned."""
     slots = inside_cell(event_loop["tasks"]["slots"])
-    found = [Task(event_loop, slot) for _, slot in slab(slots)]
+    turn = running_task(event_loop)
+    running = None if turn is None else turn[0]
+    found = [Task(event_loop, slot, running) for _, slot in slab(slots)]
     return sorted((t for t in found if t.state != "ended"), key=lambda task: task.id)
 
 
@@ -626,18 +630,27 @@ def show_ready(argument):
 
 def show_timers(argument):
     for event_loop in each_loop():
+        known = {task.id: task.title() for task in tasks(event_loop)}
         by_address = {task.address: task.title() for task in tasks(event_loop)}
         rows = dict(slab(inside_cell(event_loop["timers"]["rows"])))
         looked_at = nanoseconds(event_loop["looked_at"])
+        heap = vec(inside_cell(event_loop["timers"]["heap"])["data"])
+        entries = [entry[entry.type.strip_typedefs().fields()[0]] for entry in heap]
+        entries += vec(inside_cell(event_loop["timers"]["fresh"]))
         found = []
-        for reversed_entry in vec(inside_cell(event_loop["timers"]["heap"])["data"]):
-            entry = reversed_entry[reversed_entry.type.strip_typedefs().fields()[0]]
+        for entry in entries:
             row = rows.get(int(entry["row"]))
             if row is None or int(row["sequence"]) != int(entry["sequence"]):
                 continue  # taken back; it leaves the heap when it comes to the top
-            data = int(pointer(row["waker"]["waker"]["data"]))
+            kind, payload = variant(row["waker"])
+            target = payload[payload.type.fields()[0]]
+            if kind == "Task":
+                whom = known.get(int(target["number"]), "a task that has ended")
+            else:
+                data = int(pointer(target["waker"]["data"]))
+                whom = by_address.get(data, "a foreign waker")
             due = nanoseconds(entry["deadline"]) - looked_at
-            found.append((due, int(entry["sequence"]), by_address.get(data, "a foreign waker")))
+            found.append((due, int(entry["sequence"]), whom))
         if not found:
             print("no timers are set")
         for due, _, whom in sorted(found):

@@ -9,7 +9,7 @@ mod pool;
 use std::any::Any;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,8 +17,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::event::{Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
-use crate::task::body::catching;
-use crate::task::{self, JoinError, JoinHandle};
+use crate::task::body::{TaskBody, catching};
+use crate::task::{JoinError, JoinHandle};
 use crate::turn;
 use crate::world::Job;
 
@@ -61,13 +61,20 @@ where
     let Some(event_loop) = event_loop::current() else {
         panic!("cannot spawn a blocking job: no runtime is running on this thread");
     };
-    let exchange = Arc::new(Exchange::new(work));
-    let outcome = Outcome::expect(exchange.clone(), event_loop.clone());
-    let handle = task::Builder::new().spawn_result(outcome);
-    let task = handle.id();
-    tell(|| Event::JobSubmit { task });
-    event_loop.jobs.submit(exchange);
-    handle
+    let mut job = None;
+    // The task has nothing to do before its job is done, so it begins as one that waits.
+    let at = Place::of(Location::caller());
+    let task = event_loop.spawn_waiting(Why::Offload, at, |waker| {
+        let exchange = Arc::new(Exchange::new(work, waker.clone()));
+        job = Some(exchange.clone());
+        let outcome = Outcome::expect(exchange, event_loop.clone());
+        Box::pin(TaskBody::new(outcome, waker))
+    });
+    if let Some(job) = job {
+        tell(|| Event::JobSubmit { task });
+        event_loop.jobs.submit(job);
+    }
+    JoinHandle::new(task, event_loop)
 }
 
 /// What the loop's side and the thread's side share.
@@ -96,11 +103,11 @@ enum Failure {
 }
 
 impl<F, T> Exchange<F, T> {
-    fn new(work: F) -> Self {
+    fn new(work: F, waker: Waker) -> Self {
         Exchange {
             inside: Mutex::new(Inside {
                 stage: Stage::Queued(work),
-                waker: None,
+                waker: Some(waker),
             }),
         }
     }
@@ -142,18 +149,14 @@ impl<F, T> Exchange<F, T> {
 
     // ----- the loop's side -----
 
-    fn poll_result(&self, waker: &Waker) -> Poll<Result<T, Failure>> {
-        // Neither a clone nor a drop of a waker under the lock: it may be anybody's.
-        let waker = waker.clone();
+    /// The result, if it is there.
+    fn take_result(&self) -> Option<Result<T, Failure>> {
         let mut inside = self.lock();
         match std::mem::replace(&mut inside.stage, Stage::Over) {
-            Stage::Done(result) => Poll::Ready(result),
+            Stage::Done(result) => Some(result),
             unfinished => {
                 inside.stage = unfinished;
-                let replaced = inside.waker.replace(waker);
-                drop(inside);
-                drop(replaced);
-                Poll::Pending
+                None
             }
         }
     }
@@ -194,6 +197,7 @@ struct Outcome<F, T> {
     exchange: Arc<Exchange<F, T>>,
     /// The loop that counts this job among what it is owed.
     event_loop: Rc<EventLoop>,
+    has_result: bool,
 }
 
 impl<F, T> Outcome<F, T> {
@@ -202,6 +206,7 @@ impl<F, T> Outcome<F, T> {
         Outcome {
             exchange,
             event_loop,
+            has_result: false,
         }
     }
 }
@@ -209,12 +214,14 @@ impl<F, T> Outcome<F, T> {
 impl<F, T> Future for Outcome<F, T> {
     type Output = Result<T, JoinError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Its waker has been with the job from the beginning; it is always the task's own.
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let task = turn::task();
-        let Poll::Ready(result) = self.exchange.poll_result(cx.waker()) else {
+        let Some(result) = self.exchange.take_result() else {
             turn::park(Why::Offload, Place::UNKNOWN);
             return Poll::Pending;
         };
+        self.has_result = true;
         tell(|| Event::JobDone { task });
         Poll::Ready(result.map_err(|failure| match failure {
             Failure::Panicked(payload) => JoinError::panic(task, payload),
@@ -226,6 +233,8 @@ impl<F, T> Future for Outcome<F, T> {
 impl<F, T> Drop for Outcome<F, T> {
     fn drop(&mut self) {
         self.event_loop.owed.set(self.event_loop.owed.get() - 1);
-        self.exchange.give_up();
+        if !self.has_result {
+            self.exchange.give_up();
+        }
     }
 }

@@ -3,6 +3,11 @@
 //! A thread is started when a job comes and no thread is idle, up to the pool's size; one that has
 //! had nothing to do for a while ends. All jobs are equal and are taken in the order in which they
 //! came.
+//!
+//! Calling a thread is a system call, and dearer than many a job. So only one is ever on its way:
+//! when it has come, and has taken a job, it calls the next if there is more to do. A hundred short
+//! jobs are done by the one or two threads that are awake; a hundred long ones get a thread each,
+//! one after the other.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,12 +38,21 @@ struct State {
     threads: usize,
     /// How many threads wait for a job and have not been called.
     idle: usize,
-    /// How many have been called and have not come back yet. A thread that comes back and finds
-    /// nobody called was woken by the system's whim and waits on.
-    called: usize,
+    /// A thread has been called, or started, and has not come yet. One that waits and finds nobody
+    /// called was woken by the system's whim, and waits on.
+    coming: Option<Coming>,
     /// The number in the next thread's name.
     next_number: usize,
     closing: bool,
+}
+
+/// How the thread that is on its way was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coming {
+    /// It waited and was called.
+    Called,
+    /// It did not exist.
+    Started,
 }
 
 impl ThreadPool {
@@ -58,7 +72,7 @@ impl ThreadPool {
                     queue: VecDeque::new(),
                     threads: 0,
                     idle: 0,
-                    called: 0,
+                    coming: None,
                     next_number: 0,
                     closing: false,
                 }),
@@ -82,14 +96,7 @@ impl Jobs for ThreadPool {
             return;
         }
         state.queue.push_back(job);
-        if state.idle > 0 {
-            state.idle -= 1;
-            state.called += 1;
-            drop(state);
-            self.shared.job_came.notify_one();
-        } else if state.threads < self.shared.size {
-            self.shared.start_thread(state);
-        }
+        self.shared.call_a_thread(state);
     }
 
     fn shut_down(&self) {
@@ -111,6 +118,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Has one more thread come for what is queued, unless one is on its way.
+    fn call_a_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.queue.is_empty() || state.coming.is_some() {
+            return;
+        }
+        if state.idle > 0 {
+            state.idle -= 1;
+            state.coming = Some(Coming::Called);
+            drop(state);
+            self.job_came.notify_one();
+        } else if state.threads < self.size {
+            state.coming = Some(Coming::Started);
+            self.start_thread(state);
+        }
+    }
+
     fn start_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let name = format!("{}-pool-{}", self.name, state.next_number);
         state.next_number += 1;
@@ -127,10 +150,15 @@ impl Shared {
     }
 
     /// The queue waits for the threads that there are; if there are none, it is refused.
-    fn could_not_start(&self, error: io::Error) {
+    fn could_not_start(self: &Arc<Self>, error: io::Error) {
         let mut state = self.lock();
         state.threads -= 1;
+        state.coming = None;
         if state.threads > 0 {
+            // One may have run out of work meanwhile; whoever works looks into the queue again.
+            if state.idle > 0 {
+                self.call_a_thread(state);
+            }
             return;
         }
         let refused = std::mem::take(&mut state.queue);
@@ -142,7 +170,8 @@ impl Shared {
 
     // ===== what each thread does ================================================================
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
+        self.lock().coming = None;
         while let Some(job) = self.next_job() {
             job.run();
         }
@@ -150,10 +179,11 @@ impl Shared {
     }
 
     /// Waits for a job; `None` when the thread has to end. It is counted out already then.
-    fn next_job(&self) -> Option<Arc<dyn Job>> {
+    fn next_job(self: &Arc<Self>) -> Option<Arc<dyn Job>> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
+                self.call_a_thread(state);
                 return Some(job);
             }
             if state.closing {
@@ -161,14 +191,15 @@ impl Shared {
                 return None;
             }
             state.idle += 1;
-            let nobody_called = |state: &mut State| state.called == 0 && !state.closing;
+            let nobody_called =
+                |state: &mut State| state.coming != Some(Coming::Called) && !state.closing;
             let (woken, _) = self
                 .job_came
                 .wait_timeout_while(state, self.idle_time, nobody_called)
                 .unwrap_or_else(|e| e.into_inner());
             state = woken;
-            if state.called > 0 {
-                state.called -= 1;
+            if state.coming == Some(Coming::Called) {
+                state.coming = None;
                 continue;
             }
             state.idle -= 1;

@@ -1,7 +1,8 @@
 //! Where the loop sleeps: the one file that differs by operating system.
 //!
 //! - **Linux**: an epoll instance, and one system call a wait. The alarm is a timerfd, touched only
-//!   when the earliest deadline changes, and exact where a timeout in milliseconds would oversleep.
+//!   when the earliest deadline changes, and exact to microseconds where a timeout of epoll's counts
+//!   in milliseconds.
 //!   The doorbell is an eventfd. Both are edge-triggered and never read: a new expiry, or a new
 //!   ring, is a new edge.
 //! - **elsewhere**: `polling`, which speaks kqueue and its relatives; its wait takes a timeout, and
@@ -66,7 +67,7 @@ mod system {
     use std::io;
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use rustix::buffer::spare_capacity;
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -83,6 +84,10 @@ mod system {
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
     const ALARM: usize = FIRST_RESERVED_KEY;
     const DOORBELL: usize = FIRST_RESERVED_KEY + 1;
+
+    /// How much later than asked the alarm goes off, so that deadlines which lie close together
+    /// need one sleep and not one each. The kernel gives the sleeps of threads the same slack.
+    const SLACK: Duration = Duration::from_micros(50);
 
     /// The epoll instance, the alarm and the doorbell.
     pub(crate) struct Waiter {
@@ -193,6 +198,7 @@ mod system {
             if left.is_zero() {
                 return Ok(Alarm::Due);
             }
+            let left = left.saturating_add(SLACK);
             let once = Itimerspec {
                 it_interval: Timespec::default(),
                 it_value: Timespec {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use super::Id;
 use super::body::catching;
-use super::table::{Ended, report_panic, take_result};
+use super::table::{Ended, Join, report_panic, take_result};
 use super::waker::LocalWaker;
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
@@ -82,25 +82,26 @@ impl<T: 'static> Future for JoinHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "a join handle was polled after it was ready");
-        let tasks = &self.event_loop.tasks;
-        if tasks.has_ended(self.id) {
-            let result = tasks.remove_ended(self.id).and_then(|ended| {
-                let Ended { record, mut body } = ended;
-                tasks.recycle(record, body.as_mut().take_waker());
+        let (id, event_loop) = (self.id, &self.event_loop);
+        let joiner = match event_loop.is_running_here() {
+            true => LocalWaker::of(cx.waker()),
+            // A task of another loop waits for one of this, which would not know it by its id.
+            false => LocalWaker::Foreign(cx.waker().clone()),
+        };
+        let result = match event_loop.tasks.join(id, joiner) {
+            Join::Waits(replaced) => {
+                drop(replaced);
+                turn::park(Why::Join, Place::from_number(id.number));
+                return Poll::Pending;
+            }
+            Join::Ended(Ended { record, mut body }) => {
+                event_loop.tasks.recycle(record, body.as_mut().take_waker());
                 take_result(body)
-            });
-            let id = self.id;
-            self.taken = true;
-            return Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled(id))));
-        }
-        if !self.event_loop.is_running_here() {
-            // A task of another loop waits for one of this loop, which would not know it by its id.
-            drop(tasks.set_joiner(self.id, LocalWaker::Foreign(cx.waker().clone())));
-        } else if !tasks.is_joined_by(self.id, cx.waker()) {
-            drop(tasks.set_joiner(self.id, LocalWaker::of(cx.waker())));
-        }
-        turn::park(Why::Join, Place::from_number(self.id.number));
-        Poll::Pending
+            }
+            Join::Gone => None,
+        };
+        self.taken = true;
+        Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled(id))))
     }
 }
 

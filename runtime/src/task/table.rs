@@ -48,8 +48,16 @@ struct Slot {
 
 /// A task that is not in the table yet.
 pub(crate) struct Prepared {
-    pub(crate) id: Id,
+    id: Id,
     record: Arc<Record>,
+}
+
+impl Prepared {
+    /// The task begins as one that waits.
+    pub(crate) fn wait_for(&self, why: Why, place: Place, since: u32) {
+        self.record.set_state(State::Waiting);
+        self.record.set_parked(why, place, since);
+    }
 }
 
 /// What the loop takes out of a slot for the time of a turn.
@@ -71,6 +79,16 @@ pub(crate) struct Ended {
     pub(crate) record: Arc<Record>,
     /// With the result in it.
     pub(crate) body: Pin<Box<dyn Body>>,
+}
+
+/// What a join handle finds.
+pub(crate) enum Join {
+    /// The task has not ended. This is whom its end would have woken, to be dropped.
+    Waits(LocalWaker),
+    /// It has, and is no longer in the table.
+    Ended(Ended),
+    /// It went with its runtime.
+    Gone,
 }
 
 impl Table {
@@ -151,7 +169,7 @@ impl Table {
 
     /// The turn ended with `Pending`: puts the body back.
     #[inline]
-    pub(crate) fn park(
+    pub(crate) fn end_turn(
         &self,
         id: Id,
         body: Option<Pin<Box<dyn Body>>>,
@@ -230,18 +248,19 @@ impl Table {
         live(&mut slots, id).is_none_or(|slot| slot.record.state() == State::Ended)
     }
 
-    /// Whether `waker` is the one that the task's end will wake.
-    pub(crate) fn is_joined_by(&self, id: Id, waker: &Waker) -> bool {
+    /// Takes an ended task out, or makes `joiner` the one that its end will wake.
+    pub(crate) fn join(&self, id: Id, joiner: LocalWaker) -> Join {
         let mut slots = self.slots.borrow_mut();
-        live(&mut slots, id).is_some_and(|slot| slot.joiner.will_wake(waker))
-    }
-
-    /// Makes `waker` the one that the task's end will wake; returns the one before, to be dropped.
-    pub(crate) fn set_joiner(&self, id: Id, waker: LocalWaker) -> LocalWaker {
-        let mut slots = self.slots.borrow_mut();
-        match live(&mut slots, id) {
-            Some(slot) => std::mem::replace(&mut slot.joiner, waker),
-            None => waker,
+        let Some(slot) = live(&mut slots, id) else {
+            return Join::Gone;
+        };
+        if slot.record.state() != State::Ended {
+            return Join::Waits(std::mem::replace(&mut slot.joiner, joiner));
+        }
+        let Slot { record, body, .. } = slots.remove(id.index as usize);
+        match body {
+            Some(body) => Join::Ended(Ended { record, body }),
+            None => Join::Gone,
         }
     }
 

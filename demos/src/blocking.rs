@@ -63,7 +63,7 @@ pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow:
     let clients = Arc::<Clients>::default();
     let stopping = clients.clone();
     stop::at_signal(move || stopping.stop())?;
-    cli::announce(&socket)?;
+    cli::announce(socket.local_addr()?);
     let listener = Listener {
         socket,
         stop,

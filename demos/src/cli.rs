@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use socket2::{Domain, Socket, Type};
@@ -73,15 +72,19 @@ impl ServerOptions {
 
     /// Binds the address. [`announce`] it when the server is ready.
     pub fn listen(&self) -> anyhow::Result<TcpListener> {
-        let addr = &self.addr;
-        let hint = "is another server running? --addr 127.0.0.1:0 takes any free port";
-        match listen(addr) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(error).with_context(|| format!("cannot listen on {addr} ({hint})"))
-            }
-            listener => listener.with_context(|| format!("cannot listen on {addr}")),
-        }
+        listen(&self.addr).map_err(|error| cannot_listen(&self.addr, error))
     }
+}
+
+/// What is said when an address cannot be had.
+pub fn cannot_listen(addr: &str, error: io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (is another server running? --addr 127.0.0.1:0 takes any free port)"
+        }
+        _ => "",
+    };
+    anyhow::Error::from(error).context(format!("cannot listen on {addr}{hint}"))
 }
 
 impl WorkerOptions {
@@ -152,13 +155,11 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
 }
 
 /// Says on the first line of stdout where the server listens.
-pub fn announce(listener: &TcpListener) -> io::Result<()> {
-    let addr = listener.local_addr()?;
+pub fn announce(addr: SocketAddr) {
     let mut stdout = io::stdout().lock();
     // Whoever started the server may not care, and have closed the pipe.
     let _ = writeln!(stdout, "listening on {addr}");
     let _ = stdout.flush();
-    Ok(())
 }
 
 /// Tries every address that `addr` stands for.

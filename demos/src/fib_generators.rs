@@ -466,7 +466,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let listener = options.server.listen()?;
     let signal_event = stop::signals()?;
     stop::at_signal(|| {})?;
-    cli::announce(&listener)?;
+    cli::announce(listener.local_addr()?);
     let (scheduler, monitor) = new_scheduler(threads)?;
     start_server(&scheduler, listener, signal_event, options.server.rules())?;
     scheduler.spawn(monitor);

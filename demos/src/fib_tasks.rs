@@ -39,7 +39,7 @@ async fn fib_server(listener: TcpListener, server: Rc<Server>) -> io::Result<()>
     }
 }
 
-async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io::Result<()> {
+pub(crate) async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io::Result<()> {
     client.set_nodelay(true)?; // an answer must not wait until the one before is acknowledged
     let mut conversation = Conversation::new(server.rules);
     let mut buffer = [0; READ_SIZE];
@@ -58,7 +58,7 @@ async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io::Result<()
 
 // ===== what the handlers share ==================================================================
 
-struct Server {
+pub(crate) struct Server {
     rules: Rules,
     compute_in_pool: bool,
     /// Those that may still be served.
@@ -72,6 +72,14 @@ struct Served {
 }
 
 impl Server {
+    pub(crate) fn new(rules: Rules, compute_in_pool: bool) -> Self {
+        Server {
+            rules,
+            compute_in_pool,
+            clients: RefCell::default(),
+        }
+    }
+
     async fn fib(&self, n: u64) -> anyhow::Result<u64> {
         if self.compute_in_pool {
             popleft::spawn_blocking(move || fib(n))
@@ -83,7 +91,7 @@ impl Server {
     }
 
     /// Keeps an eye on a client and on the task that serves it, until that has ended.
-    fn remember(&self, client: &Rc<TcpStream>, task: JoinHandle<io::Result<()>>) {
+    pub(crate) fn remember(&self, client: &Rc<TcpStream>, task: JoinHandle<io::Result<()>>) {
         let mut clients = self.clients.borrow_mut();
         if clients.len() == clients.capacity() {
             clients.retain(|served| !served.task.is_finished());
@@ -99,7 +107,7 @@ impl Server {
 
     /// Has every client read the end of file once all that it has sent is answered, and waits for
     /// the last one.
-    async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let clients = self.clients.take();
         for served in &clients {
             if let Some(client) = served.client.upgrade() {
@@ -171,11 +179,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         builder = builder.pool_size(threads);
     }
-    let server = Rc::new(Server {
-        rules: options.server.rules(),
-        compute_in_pool: threads.is_some(),
-        clients: RefCell::default(),
-    });
+    let server = Rc::new(Server::new(options.server.rules(), threads.is_some()));
     builder
         .build()?
         .block_on(serve_until_asked_to_stop(listener, server))
@@ -185,7 +189,7 @@ async fn serve_until_asked_to_stop(
     listener: std::net::TcpListener,
     server: Rc<Server>,
 ) -> anyhow::Result<()> {
-    cli::announce(&listener)?;
+    cli::announce(listener.local_addr()?);
     let serving = fib_server(TcpListener::from_std(listener)?, server.clone());
     let asked_to_stop = future::or(signal::ctrl_c(), signal::terminate());
     // The first to end drops the other one, and the listener with it.

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod client;
 pub mod countdown;
 pub mod fib;
+pub mod fib_cores;
 pub mod fib_generators;
 pub mod fib_gil;
 pub mod fib_processes;

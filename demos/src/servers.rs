@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::{fib_generators, fib_gil, fib_processes, fib_sequential, fib_tasks, fib_threads};
+use crate::{
+    fib_cores, fib_generators, fib_gil, fib_processes, fib_sequential, fib_tasks, fib_threads,
+};
 
 /// The names that [`serve`] knows, in the order in which the talk comes to them.
 pub const SERVERS: &[&str] = &[
@@ -13,6 +15,7 @@ pub const SERVERS: &[&str] = &[
     "fib-processes",
     "fib-generators",
     "fib-tasks",
+    "fib-cores",
 ];
 
 /// Runs the server of this name until it is stopped. `None` when there is none.
@@ -26,6 +29,7 @@ pub fn serve(name: &str, args: impl Iterator<Item = OsString>) -> Option<ExitCod
         "fib-processes" => fib_processes::run_from(args),
         "fib-generators" => fib_generators::run_from(args),
         "fib-tasks" => fib_tasks::run_from(args),
+        "fib-cores" => fib_cores::run_from(args),
         _ => return None,
     };
     Some(exit_code)

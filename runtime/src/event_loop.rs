@@ -28,7 +28,7 @@ use crate::task::table::{Ended, Table, Taken, report_panic};
 use crate::task::waker::Name;
 use crate::timers::Timers;
 use crate::turn;
-use crate::world::Jobs;
+use crate::world::{self, Jobs};
 
 /// One loop and all that it looks at.
 pub(crate) struct EventLoop {
@@ -46,6 +46,8 @@ pub(crate) struct EventLoop {
     pub(crate) hope: Hope,
     /// N: how many turns are taken before the loop looks outside, though more tasks are ready.
     polls_between_looks: u32,
+    /// How long it looks again and again before it sleeps.
+    spin: Duration,
     started: Instant,
     /// When the loop last looked outside.
     looked_at: Cell<Instant>,
@@ -174,13 +176,30 @@ impl EventLoop {
 
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
-        if until != Until::Now || self.reactor.has_sources() {
+        let found = until != Until::Now && self.spin_until_something_happens();
+        if !found && (until != Until::Now || self.reactor.has_sources()) {
             wait_for_events(self, until);
         }
         self.read_inbox();
         self.look_at_the_clock();
         self.timers.fire(self.looked_at.get());
         turn::set_cause(Cause::Outside);
+    }
+
+    /// Looks again and again, as long as the loop is set to. True when something has happened.
+    fn spin_until_something_happens(&self) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let end = world::deadline(self.now(), self.spin);
+        let end = self.timers.next_deadline().map_or(end, |due| due.min(end));
+        while self.now() < end {
+            wait_for_events(self, Until::Now);
+            if !self.ready.is_empty() || self.inbox.may_have_messages() {
+                return true;
+            }
+        }
+        false
     }
 
     fn read_inbox(&self) {
@@ -244,6 +263,7 @@ impl EventLoop {
     pub(crate) fn new(
         name: String,
         polls_between_looks: u32,
+        spin: Duration,
         ready: Ready,
         reactor: Reactor,
         jobs: Box<dyn Jobs>,
@@ -261,6 +281,7 @@ impl EventLoop {
             name,
             hope: Hope::default(),
             polls_between_looks,
+            spin,
             started,
             looked_at: Cell::new(started),
             looked_at_ms: Cell::new(0),

@@ -33,6 +33,7 @@
 //! time/           sleep, timeout, interval
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
+//! cores.rs        one loop a core
 //! generator.rs    generators on stable Rust (knows none of the others)
 //! ---- the machine
 //! runtime.rs      run(), Runtime, Builder, Handle
@@ -64,6 +65,7 @@ pub mod signal;
 pub mod task;
 pub mod time;
 
+mod cores;
 mod event_loop;
 mod offload;
 mod reactor;
@@ -73,6 +75,7 @@ mod timers;
 mod turn;
 mod world;
 
+pub use cores::{Core, CoreListener, cores};
 pub use offload::spawn_blocking;
 pub use runtime::{Builder, Handle, Lost, RemoteHandle, RunError, Runtime, run};
 pub use task::{JoinError, JoinHandle, spawn, yield_now};

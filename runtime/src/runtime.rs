@@ -279,24 +279,39 @@ impl Error for RunError {}
 /// runtime.block_on(async {});
 /// ```
 #[must_use = "a builder does nothing until `build`"]
+#[derive(Default)]
 pub struct Builder {
-    name: String,
-    polls_between_looks: u32,
-    pool_size: usize,
-    pool_idle: Duration,
-    shutdown_timeout: Duration,
+    pub(crate) settings: Settings,
     listener: Option<Listener>,
 }
 
-impl Default for Builder {
+/// What can be set, and given to another thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    polls_between_looks: u32,
+    spin: Duration,
+    pool_size: usize,
+    pool_idle: Duration,
+    shutdown_timeout: Duration,
+}
+
+impl Settings {
+    /// The name of one of several runtimes.
+    pub(crate) fn name_of(&self, number: usize) -> String {
+        format!("{}-{number}", self.name)
+    }
+}
+
+impl Default for Settings {
     fn default() -> Self {
-        Builder {
+        Settings {
             name: String::from("main"),
             polls_between_looks: POLLS_BETWEEN_LOOKS,
+            spin: Duration::ZERO,
             pool_size: ThreadPool::USUAL_SIZE,
             pool_idle: ThreadPool::USUAL_IDLE_TIME,
             shutdown_timeout: Duration::from_secs(1),
-            listener: None,
         }
     }
 }
@@ -305,7 +320,7 @@ impl Builder {
     /// The name of the main task, and the beginning of the names of the pool's threads. `main` if
     /// you do not say.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.settings.name = name.into();
         self
     }
 
@@ -313,27 +328,38 @@ impl Builder {
     /// make it quicker to see sockets and timers, more make it look less often. 64 if you do not
     /// say; 0 counts as 1.
     pub fn polls_between_looks(mut self, polls: u32) -> Self {
-        self.polls_between_looks = polls.max(1);
+        self.settings.polls_between_looks = polls.max(1);
+        self
+    }
+
+    /// How long the loop goes on looking when it has nothing to do, before it sleeps. Off if you do
+    /// not say.
+    ///
+    /// Falling asleep and being woken costs a few microseconds. A loop that spins a little longer
+    /// than its peer takes to answer never pays them, and burns a processor instead: for one
+    /// connection between two processors that have nothing else to do, it about doubles the rate.
+    pub fn spin(mut self, time: Duration) -> Self {
+        self.settings.spin = time;
         self
     }
 
     /// How many threads the pool behind [`spawn_blocking`](crate::spawn_blocking) may have. They
     /// are started when they are needed. 32 if you do not say; 0 counts as 1.
     pub fn pool_size(mut self, threads: usize) -> Self {
-        self.pool_size = threads.max(1);
+        self.settings.pool_size = threads.max(1);
         self
     }
 
     /// How long a thread of the pool waits for a job before it ends. 10 s if you do not say.
     pub fn pool_idle(mut self, idle: Duration) -> Self {
-        self.pool_idle = idle;
+        self.settings.pool_idle = idle;
         self
     }
 
     /// How long dropping the runtime waits for jobs that are running on the pool. Those that take
     /// longer are abandoned: their threads run on. 1 s if you do not say.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
+        self.settings.shutdown_timeout = timeout;
         self
     }
 
@@ -369,15 +395,17 @@ impl Builder {
     ///
     /// When the system has no file descriptors left.
     pub fn build(self) -> io::Result<Runtime> {
+        let settings = self.settings;
         let jobs = ThreadPool::new(
-            &self.name,
-            self.pool_size,
-            self.pool_idle,
-            self.shutdown_timeout,
+            &settings.name,
+            settings.pool_size,
+            settings.pool_idle,
+            settings.shutdown_timeout,
         );
         let event_loop = EventLoop::new(
-            self.name,
-            self.polls_between_looks,
+            settings.name,
+            settings.polls_between_looks,
+            settings.spin,
             Ready::new(World::Real),
             Reactor::new()?,
             Box::new(jobs),
@@ -392,11 +420,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("name", &self.name)
-            .field("polls_between_looks", &self.polls_between_looks)
-            .field("pool_size", &self.pool_size)
-            .field("pool_idle", &self.pool_idle)
-            .field("shutdown_timeout", &self.shutdown_timeout)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -318,3 +318,53 @@ fn a_sleep_that_outlives_its_runtime_is_dropped_quietly() {
     });
     drop(nap);
 }
+
+#[test]
+fn a_loop_that_spins_hears_of_everything_without_ever_sleeping() {
+    use popleft::net::UnixStream;
+
+    let slept = Rc::new(Cell::new(false));
+    let heard = slept.clone();
+    let runtime = Runtime::builder()
+        .spin(HOUR)
+        .listener(move |event| {
+            if let Event::Wait { at_most } = event {
+                heard.set(heard.get() || *at_most != Some(Duration::ZERO));
+            }
+        })
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        // A deadline, a job on another thread, and a socket.
+        let start = Instant::now();
+        sleep(Duration::from_millis(3)).await;
+        assert!(start.elapsed() >= Duration::from_millis(3));
+        assert_eq!(popleft::spawn_blocking(|| 6 * 7).await.unwrap(), 42);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let reader = spawn(async move {
+            let mut word = [0; 5];
+            ours.read_exact(&mut word).await.map(|()| word)
+        });
+        yield_now().await;
+        theirs.write_all(b"hello").await.unwrap();
+        assert_eq!(&reader.await.unwrap().unwrap(), b"hello");
+    });
+    assert!(!slept.get());
+}
+
+#[test]
+fn a_loop_that_spins_sleeps_when_its_time_is_over() {
+    let slept = Rc::new(Cell::new(0));
+    let heard = slept.clone();
+    let runtime = Runtime::builder()
+        .spin(Duration::from_micros(50))
+        .listener(move |event| {
+            if let Event::Wait { at_most } = event {
+                heard.set(heard.get() + usize::from(*at_most != Some(Duration::ZERO)));
+            }
+        })
+        .build()
+        .unwrap();
+    runtime.block_on(sleep(Duration::from_millis(20)));
+    assert!(slept.get() >= 1);
+}

@@ -11,6 +11,8 @@ macro_rules! laws {
         laws!(@server generators GENERATORS $($law)*);
         laws!(@server tasks_inline TASKS_INLINE $($law)*);
         laws!(@server tasks TASKS $($law)*);
+        laws!(@server cores_inline CORES_INLINE $($law)*);
+        laws!(@server cores CORES $($law)*);
     };
     (@server $name:ident $kind:ident $($law:ident)*) => {
         mod $name {

@@ -55,7 +55,13 @@ pub(crate) const TASKS_INLINE: Kind =
     kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "inline"]);
 pub(crate) const TASKS: Kind = kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "threads"]);
 
-pub(crate) const EVERY_KIND: [Kind; 8] = [
+pub(crate) const CORES_INLINE: Kind = kind(
+    env!("CARGO_BIN_EXE_fib-cores"),
+    &["--compute", "inline", "--cores", "3"],
+);
+pub(crate) const CORES: Kind = kind(env!("CARGO_BIN_EXE_fib-cores"), &["--cores", "2"]);
+
+pub(crate) const EVERY_KIND: [Kind; 10] = [
     SEQUENTIAL,
     THREADS,
     GIL,
@@ -64,6 +70,8 @@ pub(crate) const EVERY_KIND: [Kind; 8] = [
     GENERATORS,
     TASKS_INLINE,
     TASKS,
+    CORES_INLINE,
+    CORES,
 ];
 
 impl Kind {

@@ -95,6 +95,14 @@ pub const ACTS: &[Act] = &[
         point: Point::LoopBlocks,
         usual: false,
     },
+    Act {
+        name: "cores",
+        title: "One loop a core",
+        idea: "Several loops that share nothing but the port; the system deals the clients out.",
+        server: &["fib-cores", "--compute", "threads"],
+        point: Point::LoopGoesOn,
+        usual: false,
+    },
 ];
 
 impl Act {

@@ -93,7 +93,8 @@ impl ListenOptions {
         Err(last_error.unwrap_or_else(no_addresses))
     }
 
-    fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
+    /// The system's listener, which no loop watches yet.
+    pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,

@@ -1,0 +1,197 @@
+//! Several loops: what they return, how they end, and who gets a connection.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use popleft::{Core, cores};
+
+#[test]
+fn each_has_a_thread_and_a_runtime_of_its_own() {
+    let threads = cores(4, |core| async move {
+        let name = thread::current().name().map(str::to_string);
+        assert_eq!(name, Some(format!("core-{}", core.number())));
+        assert_eq!(core.count(), 4);
+        let task = popleft::spawn(async { popleft::task::current().is_some() });
+        assert!(task.await.unwrap());
+        Ok::<_, io::Error>(thread::current().id())
+    });
+    let threads: HashSet<_> = threads.unwrap().into_iter().collect();
+    assert_eq!(threads.len(), 4);
+}
+
+#[test]
+fn none_counts_as_one() {
+    let numbers = cores(0, |core| async move { Ok::<_, io::Error>(core.number()) });
+    assert_eq!(numbers.unwrap(), [0]);
+}
+
+#[test]
+fn settings_are_those_of_the_builder() {
+    let builder = popleft::Runtime::builder().name("server").pool_size(1);
+    let names = builder.cores(2, |core| async move {
+        let main = popleft::task::current().unwrap();
+        assert_eq!(main.name(), Some(&*format!("server-{}", core.number())));
+        let name = || thread::current().name().map(str::to_string);
+        Ok::<_, io::Error>(popleft::spawn_blocking(name).await.unwrap())
+    });
+    let expected = ["server-0-pool-0", "server-1-pool-0"].map(|name| Some(name.to_string()));
+    assert_eq!(names.unwrap(), expected);
+}
+
+/// Counts how often it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn the_first_error_ends_the_others_and_is_returned() {
+    let dropped = AtomicUsize::new(0);
+    let ended = cores(3, |core| {
+        let counted = Counted(&dropped);
+        async move {
+            let _counted = counted;
+            if core.number() == 1 {
+                return Err::<(), _>(io::Error::other("enough"));
+            }
+            popleft::time::sleep(Duration::MAX).await;
+            Ok(())
+        }
+    });
+    assert_eq!(ended.unwrap_err().to_string(), "enough");
+    assert_eq!(dropped.load(Relaxed), 3);
+}
+
+#[test]
+fn the_first_panic_ends_the_others_and_goes_on_when_they_have_ended() {
+    let dropped = AtomicUsize::new(0);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        cores(3, |core| {
+            let counted = Counted(&dropped);
+            async move {
+                let _counted = counted;
+                assert_ne!(core.number(), 2, "not this one");
+                popleft::time::sleep(Duration::MAX).await;
+                Ok::<_, io::Error>(())
+            }
+        })
+    }));
+    let payload = ended.unwrap_err();
+    assert!(
+        payload
+            .downcast_ref::<String>()
+            .unwrap()
+            .contains("not this one")
+    );
+    assert_eq!(dropped.load(Relaxed), 3);
+}
+
+#[test]
+fn a_loop_that_is_stopped_by_somebody_else_is_an_error() {
+    let ended = cores(2, |core| async move {
+        if core.number() == 0 {
+            popleft::Handle::current().unwrap().stop();
+        }
+        std::future::pending::<()>().await;
+        Ok::<_, io::Error>(())
+    });
+    assert!(ended.unwrap_err().to_string().contains("stopped"));
+}
+
+/// Listens, says where, and answers each client with its own number until it is told to end.
+async fn answer(core: Core, listening: mpsc::Sender<SocketAddr>) -> io::Result<usize> {
+    let listener = core.listen("127.0.0.1:0").await?;
+    listening.send(listener.local_addr()).unwrap();
+    let mut served = 0;
+    loop {
+        let (client, _) = listener.accept().await?;
+        let mut word = [0];
+        client.read_exact(&mut word).await?;
+        served += 1;
+        client.write_all(&[core.number() as u8]).await?;
+        if &word == b"q" {
+            return Ok(served);
+        }
+    }
+}
+
+fn ask(addr: SocketAddr, word: &[u8; 1]) -> io::Result<u8> {
+    let mut client = TcpStream::connect(addr)?;
+    client.write_all(word)?;
+    let mut answer = [0];
+    client.read_exact(&mut answer)?;
+    Ok(answer[0])
+}
+
+#[test]
+fn all_listen_on_one_port_and_each_connection_is_answered_by_one() {
+    let (sender, receiver) = mpsc::channel();
+    let client = thread::spawn(move || {
+        let addrs: Vec<SocketAddr> = receiver.iter().take(3).collect();
+        assert!(addrs.iter().all(|addr| *addr == addrs[0]), "{addrs:?}");
+        let mut answers = [0; 3];
+        for _ in 0..300 {
+            answers[usize::from(ask(addrs[0], b"x").unwrap())] += 1;
+        }
+        // The kernel deals by a hash, so none is certain of its share, but of some.
+        assert!(answers.iter().all(|&served| served > 0), "{answers:?}");
+        // Each that has ended gets no more; what was on its way to it may be lost.
+        let mut left: HashSet<u8> = [0, 1, 2].into();
+        while !left.is_empty() {
+            if let Ok(number) = ask(addrs[0], b"q") {
+                left.remove(&number);
+            } else if TcpStream::connect(addrs[0]).is_err() {
+                break;
+            }
+        }
+    });
+    let sender = Mutex::new(sender);
+    let served = cores(3, |core| answer(core, sender.lock().unwrap().clone()));
+    drop(sender);
+    client.join().unwrap();
+    // Where one accepts for all, the others end with an error when it does.
+    if let Ok(served) = served {
+        assert!(served.iter().sum::<usize>() >= 303, "{served:?}");
+    }
+}
+
+#[test]
+fn an_address_that_somebody_has_is_an_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let ended = cores(2, |core| async move { core.listen(addr).await.map(drop) });
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+    // Also when it would share with others of its own kind.
+    let inside = cores(1, |core| async move {
+        let listener = core.listen("127.0.0.1:0").await?;
+        let addr = listener.local_addr();
+        let other = popleft::spawn_blocking(move || {
+            cores(1, |core| async move { core.listen(addr).await.map(drop) })
+        });
+        Ok::<_, io::Error>(other.await.unwrap())
+    });
+    let refused = inside.unwrap().remove(0);
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn several_addresses_can_be_listened_on() {
+    let addrs = cores(2, |core| async move {
+        let one = core.listen("127.0.0.1:0").await?;
+        let two = core.listen("127.0.0.1:0").await?;
+        Ok::<_, io::Error>([one.local_addr(), two.local_addr()])
+    });
+    let addrs = addrs.unwrap();
+    assert_eq!(addrs[0], addrs[1]);
+    assert_ne!(addrs[0][0], addrs[0][1]);
+}

@@ -202,7 +202,8 @@ fn words(goal: Goal) -> String {
 
 /// Processor time, system calls and allocations, where they were counted.
 fn besides(report: &Report) -> Vec<Sheet> {
-    let kinds: [(&str, fn(&Cell) -> Option<f64>); 3] = [
+    type Pick = fn(&Cell) -> Option<f64>;
+    let kinds: [(&str, Pick); 3] = [
         ("Processor time of each, ns", |cell| cell.cpu),
         ("Allocations of each", |cell| cell.allocations),
         ("System calls of each request", |cell| cell.syscalls),

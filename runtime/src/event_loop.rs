@@ -176,6 +176,9 @@ impl EventLoop {
 
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
+        if until != Until::Now {
+            self.ready.forget_the_crowd();
+        }
         let found = until != Until::Now && self.spin_until_something_happens();
         if !found && (until != Until::Now || self.reactor.has_sources()) {
             wait_for_events(self, until);

@@ -3,12 +3,13 @@
 use std::future::{Future, pending};
 use std::hint::black_box;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::allocations::{allocated, start_counting};
 use crate::peers::Peer;
 
-/// So many tasks wait for ever, each with 64 bytes that it will need afterwards. The bytes that
-/// are in use for each, all tables counted.
+/// So many tasks wait for ever, each a future of 64 bytes. The bytes that are in use for each, all
+/// tables counted.
 pub fn bytes_of_a_parked_task<P: Peer>(tasks: u64) -> f64 {
     P::run(async move {
         P::spawn(async {}).await;
@@ -17,15 +18,21 @@ pub fn bytes_of_a_parked_task<P: Peer>(tasks: u64) -> f64 {
         for i in 0..tasks {
             P::spawn_detached(parked(i));
         }
-        P::yield_now().await;
+        // All have had their turn, and nothing is ready.
+        P::sleep(Duration::from_millis(10)).await;
         (allocated().bytes - before) as f64 / tasks as f64
     })
 }
 
-async fn parked(i: u64) {
-    let state = [i; 8];
-    pending::<()>().await;
-    black_box(state);
+/// The state is what it keeps, and where it stands.
+fn parked(i: u64) -> impl Future<Output = ()> {
+    let kept = [i; 7];
+    let future = async move {
+        pending::<()>().await;
+        black_box(&kept);
+    };
+    assert_eq!(size_of_val(&future), 64);
+    future
 }
 
 /// The limit: the future in a box, and the box in a list.

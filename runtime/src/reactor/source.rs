@@ -33,10 +33,12 @@ pub(super) struct Direction {
     waiters: RefCell<Waiters>,
 }
 
-/// Those who wait for one way of a source: nearly always one, so the first needs no allocation.
+/// Those who wait for one way of a source: nearly always one, so the first needs no allocation and
+/// the others little room.
 struct Waiters {
     first: Option<Waiter>,
-    others: Vec<Waiter>,
+    #[expect(clippy::box_collection, reason = "one word in each source, not three")]
+    others: Option<Box<Vec<Waiter>>>,
     next_ticket: u32,
 }
 
@@ -105,7 +107,7 @@ impl Direction {
             woken: Cell::new(false),
             waiters: RefCell::new(Waiters {
                 first: None,
-                others: Vec::new(),
+                others: None,
                 next_ticket: 0,
             }),
         }
@@ -126,7 +128,7 @@ impl Direction {
         let waiter = Waiter { ticket, waker };
         match waiters.first {
             None => waiters.first = Some(waiter),
-            Some(_) => waiters.others.push(waiter),
+            Some(_) => waiters.others.get_or_insert_default().push(waiter),
         }
         ticket
     }
@@ -137,8 +139,9 @@ impl Direction {
         if let Some(first) = waiters.first.take_if(|first| first.ticket == ticket) {
             return Some(first.waker);
         }
-        let at = waiters.others.iter().position(|w| w.ticket == ticket)?;
-        Some(waiters.others.remove(at).waker)
+        let others = waiters.others.as_mut()?;
+        let at = others.iter().position(|waiter| waiter.ticket == ticket)?;
+        Some(others.remove(at).waker)
     }
 
     /// All who wait, to be woken; they wait no longer. How many they were is returned.
@@ -146,13 +149,16 @@ impl Direction {
         let mut waiters = self.waiters.borrow_mut();
         let before = into.len();
         into.extend(waiters.first.take().map(|waiter| (key, waiter.waker)));
-        into.extend(waiters.others.drain(..).map(|waiter| (key, waiter.waker)));
+        let others = waiters.others.take().unwrap_or_default();
+        into.extend(others.into_iter().map(|waiter| (key, waiter.waker)));
         into.len() - before
     }
 }
 
 impl Waiters {
     fn iter(&self) -> impl Iterator<Item = &Waiter> {
-        self.first.iter().chain(&self.others)
+        self.first
+            .iter()
+            .chain(self.others.iter().flat_map(|others| others.iter()))
     }
 }

@@ -18,6 +18,9 @@ use crate::event::Place;
 use crate::reactor::wait::Doorbell;
 use crate::world::World;
 
+/// Room for so many ready tasks is kept for ever.
+const CROWD: usize = 4096;
+
 /// The tasks that are ready, the one that has waited longest at the left end.
 pub(crate) struct Ready {
     tasks: RefCell<VecDeque<Id>>,
@@ -45,6 +48,14 @@ impl Ready {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.borrow().is_empty()
+    }
+
+    /// Gives back the memory of a crowd that has gone. For when there is time: before a sleep.
+    pub(crate) fn forget_the_crowd(&self) {
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.capacity() > CROWD {
+            tasks.shrink_to(CROWD);
+        }
     }
 
     pub(crate) fn world(&self) -> &World {

@@ -22,6 +22,9 @@ use crate::event::{Place, Why};
 /// How many records of ended tasks are kept to be used again.
 const SPARE_RECORDS: usize = 1024;
 
+/// By how many slots the table grows at least.
+const FEWEST_NEW_SLOTS: usize = 64;
+
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: RefCell<Slab<Slot>>,
@@ -139,7 +142,13 @@ impl Table {
     /// this and [`Table::prepare`].
     pub(crate) fn insert(&self, prepared: Prepared, body: Option<Pin<Box<dyn Body>>>) -> Id {
         let Prepared { id, record } = prepared;
-        let index = self.slots.borrow_mut().insert(Slot {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() == slots.capacity() {
+            // Not by as much again, as a list grows by itself: rows that stay empty are memory too.
+            let more = (slots.len() / 8).max(FEWEST_NEW_SLOTS);
+            slots.reserve_exact(more);
+        }
+        let index = slots.insert(Slot {
             body,
             record,
             joiner: LocalWaker::NOBODY,

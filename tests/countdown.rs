@@ -11,10 +11,7 @@ const COUNTDOWN: &str = env!("CARGO_BIN_EXE_countdown");
 fn numbers(args: &[&str]) -> Vec<u64> {
     let output = run(COUNTDOWN, args);
     assert!(output.status.success(), "{output:?}");
-    text(&output.stdout)
-        .lines()
-        .map(|line| line.parse().unwrap())
-        .collect()
+    text(&output.stdout).lines().map(|line| line.parse().unwrap()).collect()
 }
 
 #[test]
@@ -37,11 +34,7 @@ fn threads_count_the_same_numbers_each_in_its_own_order() {
 
 #[test]
 fn it_ends_quietly_when_nobody_reads_any_more() {
-    for way in [
-        &["100000"][..],
-        &["--tasks", "100000"],
-        &["--threads", "100000"],
-    ] {
+    for way in [&["100000"][..], &["--tasks", "100000"], &["--threads", "100000"]] {
         let mut countdown = Running::start(COUNTDOWN, way);
         let mut first = String::new();
         let mut stdout = BufReader::new(countdown.0.stdout.take().unwrap());

@@ -19,10 +19,7 @@ fn tools_are_required() -> bool {
 /// Whether gdb and objdump are there; says so if not, or fails where they are required.
 fn gdb_is_there() -> bool {
     for tool in ["gdb", "objdump"] {
-        let version = Command::new(tool)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status();
+        let version = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
         if version.is_err() {
             assert!(!tools_are_required(), "{tool} is missing");
             println!("skipped: no {tool}");
@@ -99,10 +96,7 @@ fn session() -> &'static str {
 
 /// The part of the session after a mark, up to the next.
 fn part(mark: &str) -> &'static str {
-    let after = session()
-        .split_once(mark)
-        .unwrap_or_else(|| panic!("{}", session()))
-        .1;
+    let after = session().split_once(mark).unwrap_or_else(|| panic!("{}", session())).1;
     after.split("---").next().unwrap()
 }
 
@@ -115,13 +109,8 @@ fn line_of(text: &str) -> String {
 /// The lines of one task's chain of awaits.
 fn chain(task: &str) -> Vec<&'static str> {
     let mut lines = part("---bt").lines();
-    lines
-        .find(|line| line.starts_with("task ") && line.contains(task))
-        .unwrap();
-    lines
-        .take_while(|line| line.starts_with(' '))
-        .map(str::trim)
-        .collect()
+    lines.find(|line| line.starts_with("task ") && line.contains(task)).unwrap();
+    lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect()
 }
 
 #[test]
@@ -137,10 +126,7 @@ fn tasks_are_listed_with_what_each_waits_for_and_where() {
     for (name, what) in [
         ("reader", format!("read at {}", line_of("// reader waits"))),
         ("nested", format!("timer at {}", line_of("// inner waits"))),
-        (
-            "guarded",
-            format!("read at {}", line_of("// guarded waits")),
-        ),
+        ("guarded", format!("read at {}", line_of("// guarded waits"))),
         ("through a trait", String::from("read at via AsyncRead")),
         ("foreign", String::from("something of its own")),
         ("joiner", String::from("join of task 8")),
@@ -182,11 +168,7 @@ fn chains_of_awaits_go_down_to_the_leaf() {
     let sleep = format!("Sleep  at {}", line_of("// inner waits"));
     assert_eq!(
         chain("\"nested\""),
-        [
-            at("outer", "// outer waits"),
-            at("inner", "// inner waits"),
-            sleep.clone()
-        ]
+        [at("outer", "// outer waits"), at("inner", "// inner waits"), sleep.clone()]
     );
     assert_eq!(
         chain("\"boxed\""),
@@ -207,14 +189,8 @@ fn chains_of_awaits_go_down_to_the_leaf() {
     );
     let either = chain("\"either\"");
     assert_eq!(either[0], at("either", "// either waits"));
-    assert!(
-        either[1].contains("futures_lite::future::Or<"),
-        "{either:?}"
-    );
-    assert_eq!(
-        either[2],
-        format!("future1: {}", at("outer", "// outer waits"))
-    );
+    assert!(either[1].contains("futures_lite::future::Or<"), "{either:?}");
+    assert_eq!(either[2], format!("future1: {}", at("outer", "// outer waits")));
     assert_eq!(*either.last().unwrap(), sleep);
     assert_eq!(chain("task 10,"), ["a job on the thread pool"]);
     assert_eq!(chain("\"waits for job\"")[1], "JoinHandle  of task 10");
@@ -229,19 +205,10 @@ fn step_stops_in_the_tasks_own_code_at_its_next_turn() {
         return;
     }
     let step = part("---step");
-    assert!(
-        step.contains("the turn of task 12 \"always ready\" begins"),
-        "{step}"
-    );
-    assert!(
-        step.contains("who_waits::start_all::{async_block#3}"),
-        "{step}"
-    );
+    assert!(step.contains("the turn of task 12 \"always ready\" begins"), "{step}");
+    assert!(step.contains("who_waits::start_all::{async_block#3}"), "{step}");
     let running = part("---running");
-    assert!(
-        running.contains("task 12 \"always ready\", running"),
-        "{running}"
-    );
+    assert!(running.contains("task 12 \"always ready\", running"), "{running}");
     assert!(running.contains("YieldNow  at "), "{running}");
 }
 
@@ -277,24 +244,11 @@ fn a_core_file_can_be_looked_at() {
     commands.extend([dump.as_str(), "kill"]);
     let said = gdb(example(), &[], &commands);
     let core_path = core.to_str().unwrap();
-    let commands = [
-        "popleft tasks",
-        "popleft bt 1",
-        "popleft timers",
-        "popleft step",
-    ];
+    let commands = ["popleft tasks", "popleft bt 1", "popleft timers", "popleft step"];
     let found = gdb(example(), &[core_path], &commands);
     std::fs::remove_file(&core).unwrap_or_else(|_| panic!("there is no core file: {said}"));
-    let waits = format!(
-        "async who_waits::read_forever  at {}",
-        line_of("// reader waits")
-    );
-    for expected in [
-        "through a trait",
-        &waits,
-        "wakes task 3",
-        "cannot go on from here",
-    ] {
+    let waits = format!("async who_waits::read_forever  at {}", line_of("// reader waits"));
+    for expected in ["through a trait", &waits, "wakes task 3", "cannot go on from here"] {
         assert!(found.contains(expected), "{expected}: {found}");
     }
 }

@@ -20,21 +20,14 @@ fn measured(program: &str, args: &[&str]) -> (Vec<Value>, Value) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(text(&output.stderr), "");
     let stdout = text(&output.stdout);
-    let mut lines: Vec<Value> = stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let mut lines: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let summary = lines.pop().unwrap();
     (lines, summary)
 }
 
 fn keys(object: &Value) -> Vec<&str> {
-    object
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect()
+    object.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 // ===== the two loads ============================================================================
@@ -150,11 +143,9 @@ fn a_load_whose_reader_has_seen_enough_ends_quietly() {
 #[test]
 fn a_server_that_is_not_there_is_named_with_a_way_out() {
     let (_taken, addr) = address_without_a_server();
-    for (program, args) in [
-        (PERF1, &["--addr", &addr][..]),
-        (PERF2, &["--addr", &addr]),
-        (CLIENT, &[&addr]),
-    ] {
+    for (program, args) in
+        [(PERF1, &["--addr", &addr][..]), (PERF2, &["--addr", &addr]), (CLIENT, &[&addr])]
+    {
         let output = run(program, args);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");

@@ -27,10 +27,7 @@ laws![
 /// bytes at once.
 fn in_flight() -> (String, String) {
     let padded = " ".repeat(50) + "6\n";
-    (
-        "5\n27\n".to_string() + &padded.repeat(100),
-        "196418\n".to_string() + &"8\n".repeat(100),
-    )
+    ("5\n27\n".to_string() + &padded.repeat(100), "196418\n".to_string() + &"8\n".repeat(100))
 }
 
 fn what_is_in_flight_is_answered_before_it_ends(kind: Kind) {

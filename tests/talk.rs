@@ -13,45 +13,24 @@ use server_process::{run, text};
 
 const TALK: &str = env!("CARGO_BIN_EXE_talk");
 
-const ACTS: [&str; 7] = [
-    "sequential",
-    "threads",
-    "gil",
-    "processes",
-    "generators-inline",
-    "generators",
-    "tasks",
-];
+const ACTS: [&str; 7] =
+    ["sequential", "threads", "gil", "processes", "generators-inline", "generators", "tasks"];
 
 #[test]
 fn a_quick_talk_plays_every_act_and_writes_what_it_measured() {
     let folder = std::env::temp_dir().join(format!("popleft-talk-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (html, json) = (folder.join("talk.html"), folder.join("talk.json"));
-    let output = run(
-        TALK,
-        &[
-            "--quick",
-            "--html",
-            html.to_str().unwrap(),
-            "--json",
-            json.to_str().unwrap(),
-        ],
-    );
+    let output =
+        run(TALK, &["--quick", "--html", html.to_str().unwrap(), "--json", json.to_str().unwrap()]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
 
     assert!(said.contains("10 5 20 9 4 19 8 3 18"), "{said}");
-    assert!(
-        !said.contains('\u{1b}'),
-        "no colours where there is no terminal"
-    );
+    assert!(!said.contains('\u{1b}'), "no colours where there is no terminal");
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     let acts = report["acts"].as_array().unwrap();
-    let names: Vec<_> = acts
-        .iter()
-        .map(|act| act["act"].as_str().unwrap())
-        .collect();
+    let names: Vec<_> = acts.iter().map(|act| act["act"].as_str().unwrap()).collect();
     assert_eq!(names, ACTS);
     let page = std::fs::read_to_string(&html).unwrap();
     for act in acts {
@@ -102,10 +81,7 @@ fn a_server_that_fails_is_named_with_its_last_words() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = text(&output.stderr);
-    assert!(
-        said.contains("processes") && said.contains("it said"),
-        "{said}"
-    );
+    assert!(said.contains("processes") && said.contains("it said"), "{said}");
 }
 
 /// Waits for the talk's server process to be there, or about to be.

@@ -12,10 +12,7 @@ use popleft_benches::rows::{self, Kind};
 
 fn micro(criterion: &mut Criterion) {
     for row in rows::ALL {
-        let Kind::Operation {
-            peer, limit, cpu, ..
-        } = row.kind
-        else {
+        let Kind::Operation { peer, limit, cpu, .. } = row.kind else {
             continue;
         };
         let time = move |sample: Sample| if cpu { sample.cpu } else { sample.wall };

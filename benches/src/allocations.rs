@@ -55,8 +55,5 @@ pub fn start_counting() {
 
 /// What has been counted so far.
 pub fn allocated() -> Allocated {
-    Allocated {
-        times: ALLOCATIONS.load(Relaxed),
-        bytes: BYTES.load(Relaxed),
-    }
+    Allocated { times: ALLOCATIONS.load(Relaxed), bytes: BYTES.load(Relaxed) }
 }

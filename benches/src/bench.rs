@@ -64,19 +64,10 @@ pub struct Options {
 
 /// Tables that are not one row for all peers.
 pub const TABLES: &[(&str, &str)] = &[
-    (
-        "grown",
-        "an operation of popleft beside 10^2 to 10^6 others, and beside 10^4 connections",
-    ),
-    (
-        "lateness",
-        "how late timers fire, with nothing else to do and beside a busy task",
-    ),
+    ("grown", "an operation of popleft beside 10^2 to 10^6 others, and beside 10^4 connections"),
+    ("lateness", "how late timers fire, with nothing else to do and beside a busy task"),
     ("latency", "how long an echo takes, with 100 connections"),
-    (
-        "share",
-        "what perf2 keeps of its rate beside one perf1, for each fib server",
-    ),
+    ("share", "what perf2 keeps of its rate beside one perf1, for each fib server"),
 ];
 
 /// What one runtime came to in one row.
@@ -216,20 +207,9 @@ fn build_again(options: &Options) -> anyhow::Result<()> {
     }
     eprintln!("peers: building all with fat link-time optimisation (once; some minutes)");
     let mut build = Command::new(cargo);
-    build.args([
-        "build",
-        "--profile",
-        "measured",
-        "-p",
-        "popleft-benches",
-        "--bin",
-        "peers",
-    ]);
+    build.args(["build", "--profile", "measured", "-p", "popleft-benches", "--bin", "peers"]);
     build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    build.env(
-        "CARGO_TARGET_DIR",
-        folder.parent().context("no target folder")?,
-    );
+    build.env("CARGO_TARGET_DIR", folder.parent().context("no target folder")?);
     if cfg!(feature = "peers") {
         build.args(["--features", "peers"]);
     }
@@ -238,9 +218,7 @@ fn build_again(options: &Options) -> anyhow::Result<()> {
     }
     let measured = folder.with_file_name("measured").join("peers");
     use std::os::unix::process::CommandExt;
-    let error = Command::new(&measured)
-        .args(std::env::args_os().skip(1))
-        .exec();
+    let error = Command::new(&measured).args(std::env::args_os().skip(1)).exec();
     bail!("cannot run {}: {error}", measured.display())
 }
 
@@ -287,10 +265,7 @@ fn chosen(
 ) -> anyhow::Result<Vec<&'static str>> {
     let all: Vec<_> = all.collect();
     if let Some(unknown) = asked.iter().find(|name| !all.contains(&name.as_str())) {
-        bail!(
-            "there is no {what} {unknown:?}; there are: {}",
-            all.join(", ")
-        );
+        bail!("there is no {what} {unknown:?}; there are: {}", all.join(", "));
     }
     let keep = |name: &&str| asked.is_empty() || asked.iter().any(|asked| asked == name);
     Ok(all.into_iter().filter(keep).collect())
@@ -298,16 +273,9 @@ fn chosen(
 
 impl Bench {
     fn new(options: &Options) -> anyhow::Result<Bench> {
-        let names = rows::ALL
-            .iter()
-            .map(|row| row.name)
-            .chain(TABLES.iter().map(|t| t.0));
+        let names = rows::ALL.iter().map(|row| row.name).chain(TABLES.iter().map(|t| t.0));
         let names = chosen("row", &options.rows, names)?;
-        let peers = chosen(
-            "runtime",
-            &options.peers,
-            peers::ALL.iter().map(|peer| peer.0),
-        )?;
+        let peers = chosen("runtime", &options.peers, peers::ALL.iter().map(|peer| peer.0))?;
         let (mut there, mut absent) = (vec![], vec![]);
         for peer in peers {
             match why_not(peer) {
@@ -318,15 +286,8 @@ impl Bench {
         let cores = cores();
         let on_linux = cfg!(target_os = "linux");
         let bench = Bench {
-            rows: rows::ALL
-                .iter()
-                .filter(|row| names.contains(&row.name))
-                .collect(),
-            tables: TABLES
-                .iter()
-                .map(|t| t.0)
-                .filter(|name| names.contains(name))
-                .collect(),
+            rows: rows::ALL.iter().filter(|row| names.contains(&row.name)).collect(),
+            tables: TABLES.iter().map(|t| t.0).filter(|name| names.contains(name)).collect(),
             peers: there,
             absent,
             rounds: usize::from(options.rounds),
@@ -340,18 +301,13 @@ impl Bench {
         let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}")?;
         bench.progress.set_style(style);
         let each = bench.rows.len() * bench.peers.len() * bench.rounds;
-        bench
-            .progress
-            .set_length((each + bench.tables.len()) as u64);
+        bench.progress.set_length((each + bench.tables.len()) as u64);
         Ok(bench)
     }
 
     fn measure(&self) -> anyhow::Result<Report> {
         let start = Instant::now();
-        let mut report = Report {
-            machine: machine(),
-            ..Report::default()
-        };
+        let mut report = Report { machine: machine(), ..Report::default() };
         for row in &self.rows {
             report.rows.push(self.measure_row(row)?);
         }
@@ -400,9 +356,7 @@ impl Bench {
         for &peer in &self.peers {
             match has_row(row, peer) {
                 true => peers.push(peer),
-                false => measured
-                    .absent
-                    .push((peer, format!("{}: nothing to measure", row.title))),
+                false => measured.absent.push((peer, format!("{}: nothing to measure", row.title))),
             }
         }
         let rounds = match row.kind {
@@ -428,9 +382,7 @@ impl Bench {
         }
         for (i, &peer) in peers.iter().enumerate() {
             match failed[i].take() {
-                Some(why) => measured
-                    .absent
-                    .push((peer, format!("{}: {why}", row.title))),
+                Some(why) => measured.absent.push((peer, format!("{}: {why}", row.title))),
                 None => measured.cells.push(self.cell(row, peer, &samples[i])?),
             }
         }
@@ -469,24 +421,12 @@ impl Bench {
 
     /// One measurement; of a server, the time between two answers.
     fn sample(&self, row: &Row, peer: &str, count: bool) -> anyhow::Result<Sample> {
-        let of_bytes = |bytes| Sample {
-            wall: bytes,
-            cpu: 0.0,
-            allocations: 0.0,
-        };
+        let of_bytes = |bytes| Sample { wall: bytes, cpu: 0.0, allocations: 0.0 };
         let (name, peer) = (row.name.to_string(), peer.to_string());
         match row.kind {
             Kind::Operation { .. } => {
                 let target = self.target;
-                done(
-                    Task::Operation {
-                        row: name,
-                        peer,
-                        target,
-                        count,
-                    },
-                    self.first_core,
-                )
+                done(Task::Operation { row: name, peer, target, count }, self.first_core)
             }
             Kind::Bytes { .. } => {
                 done(Task::Bytes { row: name, peer }, self.first_core).map(of_bytes)
@@ -514,27 +454,16 @@ impl Bench {
     ) -> anyhow::Result<(Running, SocketAddr)> {
         // The port is free until the server takes it; nobody else here asks for one.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let task = Task::Serve {
-            peer: peer.to_string(),
-            addr,
-            count,
-        };
+        let task = Task::Serve { peer: peer.to_string(), addr, count };
         Ok((Running::start_under(watcher, task, self.first_core)?, addr))
     }
 
     fn load_core(&self, one_core: bool) -> Option<usize> {
-        if one_core {
-            self.first_core
-        } else {
-            self.second_core
-        }
+        if one_core { self.first_core } else { self.second_core }
     }
 
     fn with_times(&self, load: Load) -> Load {
-        Load {
-            seconds: self.seconds,
-            ..load
-        }
+        Load { seconds: self.seconds, ..load }
     }
 
     /// A server under load: what the load saw, and what the server used meanwhile.
@@ -546,10 +475,7 @@ impl Bench {
         count: bool,
     ) -> anyhow::Result<(Seen, Usage)> {
         let (mut server, addr) = self.server(peer, count, &[])?;
-        let load = Task::Load {
-            addr,
-            load: self.with_times(load),
-        };
+        let load = Task::Load { addr, load: self.with_times(load) };
         let mut load = Running::start(load, self.load_core(one_core))?;
         let served = |error: anyhow::Error| error.context(format!("the echo server of {peer}"));
         load.hear::<String>().map_err(served)?;
@@ -569,24 +495,11 @@ impl Bench {
     fn syscalls(&self, peer: &str, load: Load, one_core: bool) -> Option<f64> {
         let summary = std::env::temp_dir().join(format!("popleft-strace-{}", std::process::id()));
         let path = summary.to_str()?;
-        let watcher = [
-            "strace",
-            "-f",
-            "-c",
-            "-S",
-            "calls",
-            "-U",
-            "calls,name",
-            "-o",
-            path,
-        ];
+        let watcher = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", "-o", path];
         let counted = || -> anyhow::Result<f64> {
             let (server, addr) = self.server(peer, false, &watcher)?;
             let mut load = Running::start(
-                Task::Load {
-                    addr,
-                    load: self.with_times(load),
-                },
+                Task::Load { addr, load: self.with_times(load) },
                 self.load_core(one_core),
             )?;
             load.hear::<String>()?;
@@ -595,10 +508,7 @@ impl Bench {
             drop(load);
             server.end()?;
             let text = fs::read_to_string(&summary)?;
-            let total = text
-                .lines()
-                .rev()
-                .find(|line| line.trim_end().ends_with("total"));
+            let total = text.lines().rev().find(|line| line.trim_end().ends_with("total"));
             let calls = total.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
             let calls = calls.context("strace has said nothing")?;
             // The warm-up is counted as well: about as many a second.
@@ -613,13 +523,7 @@ impl Bench {
     fn bytes_of_a_connection(&self, peer: &str, connections: usize) -> anyhow::Result<f64> {
         let (mut server, addr) = self.server(peer, true, &[])?;
         let bytes = |server: &mut Running, idle| -> anyhow::Result<i64> {
-            let load = Load {
-                clients: 1,
-                idle,
-                reconnect: false,
-                warm_up: 0.0,
-                seconds: 0.01,
-            };
+            let load = Load { clients: 1, idle, reconnect: false, warm_up: 0.0, seconds: 0.01 };
             let mut load = Running::start(Task::Load { addr, load }, self.second_core)?;
             load.hear::<String>()?;
             load.hear::<String>()?;
@@ -639,28 +543,18 @@ impl Bench {
     fn grown(&self) -> anyhow::Result<Vec<Grown>> {
         let mut tables = vec![];
         let scales = [100, 1_000, 10_000, 100_000, 1_000_000];
-        let operations = Operation::ALL
-            .iter()
-            .enumerate()
-            .map(|(i, (title, _))| (Some(i), *title));
+        let operations = Operation::ALL.iter().enumerate().map(|(i, (title, _))| (Some(i), *title));
         for (operation, title) in operations.chain([(None, "yield, all tasks in turn")]) {
             let mut rounds: Vec<Vec<f64>> = vec![vec![]; scales.len()];
             for _ in 0..self.rounds {
                 for (&others, rounds) in scales.iter().zip(&mut rounds) {
-                    let task = Task::Grown {
-                        operation,
-                        others,
-                        target: self.target,
-                    };
+                    let task = Task::Grown { operation, others, target: self.target };
                     rounds.push(done::<Sample>(task, self.first_core)?.wall);
                 }
             }
             tables.push(Grown {
                 title: title.to_string(),
-                steps: scales
-                    .into_iter()
-                    .zip(rounds.iter().map(|r| median(r)))
-                    .collect(),
+                steps: scales.into_iter().zip(rounds.iter().map(|r| median(r))).collect(),
                 unit: "ns",
                 has_goal: operation.is_some(),
             });
@@ -676,21 +570,14 @@ impl Bench {
         let mut rounds: Vec<Vec<f64>> = vec![vec![]; scales.len()];
         for _ in 0..self.rounds {
             for (&idle, rounds) in scales.iter().zip(&mut rounds) {
-                let load = Load {
-                    clients: 100,
-                    idle,
-                    reconnect: false,
-                    warm_up: 0.1,
-                    seconds: 0.0,
-                };
+                let load =
+                    Load { clients: 100, idle, reconnect: false, warm_up: 0.1, seconds: 0.0 };
                 let (seen, usage) = self.under_load("popleft", load, false, false)?;
                 rounds.push(usage.cpu * 1e9 / seen.answers as f64);
             }
         }
-        let steps = scales
-            .iter()
-            .map(|&idle| idle as u64 + 100)
-            .zip(rounds.iter().map(|r| median(r)));
+        let steps =
+            scales.iter().map(|&idle| idle as u64 + 100).zip(rounds.iter().map(|r| median(r)));
         Ok(Grown {
             title: "echo, 100 connections ask, the others are idle (server CPU)".to_string(),
             steps: steps.collect(),
@@ -703,16 +590,8 @@ impl Bench {
         let sleeps = if self.quick { 300 } else { 2_000 };
         let mut tables = vec![];
         for (busy, title) in [(false, "idle"), (true, "beside a busy task")] {
-            for &peer in self
-                .peers
-                .iter()
-                .filter(|&&peer| !(busy && peer == "limit"))
-            {
-                let task = Task::Lateness {
-                    peer: peer.to_string(),
-                    busy,
-                    sleeps,
-                };
+            for &peer in self.peers.iter().filter(|&&peer| !(busy && peer == "limit")) {
+                let task = Task::Lateness { peer: peer.to_string(), busy, sleeps };
                 let late: Vec<f64> = done(task, self.first_core)?;
                 tables.push(Spread {
                     peer,
@@ -730,13 +609,7 @@ impl Bench {
         if self.first_core.is_none() {
             return Ok(vec![]);
         }
-        let load = Load {
-            clients: 100,
-            idle: 0,
-            reconnect: false,
-            warm_up: 0.1,
-            seconds: 0.0,
-        };
+        let load = Load { clients: 100, idle: 0, reconnect: false, warm_up: 0.1, seconds: 0.0 };
         let mut rounds: Vec<Vec<Seen>> = vec![vec![]; self.peers.len()];
         for _ in 0..self.rounds {
             for (peer, rounds) in self.peers.iter().zip(&mut rounds) {
@@ -784,9 +657,7 @@ fn why_not(peer: &'static str) -> Option<String> {
 /// What is said of an error in a table: the panic's message, or the last line there is.
 fn last_words(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    let mut after_panic = text
-        .lines()
-        .skip_while(|line| !line.contains("panicked at"));
+    let mut after_panic = text.lines().skip_while(|line| !line.contains("panicked at"));
     let message = after_panic.nth(1).or(text.lines().last());
     message.unwrap_or_default().trim().to_string()
 }
@@ -804,9 +675,7 @@ fn has_row(row: &Row, peer: &str) -> bool {
 /// The processors and the system, in words.
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor", |(_, name)| name);
     let system = rustix::system::uname();
     format!(
@@ -832,18 +701,12 @@ pub fn is_reached(goal: Goal, measured: &Measured) -> Option<bool> {
 impl Measured {
     /// What a runtime came to.
     pub fn of(&self, peer: &str) -> Option<f64> {
-        self.cells
-            .iter()
-            .find(|cell| cell.peer == peer)
-            .map(|cell| cell.value)
+        self.cells.iter().find(|cell| cell.peer == peer).map(|cell| cell.value)
     }
 
     /// The best among those peers that are meant.
     pub fn best_peer(&self, meant: impl Fn(&str) -> bool) -> Option<f64> {
-        let peers = self
-            .cells
-            .iter()
-            .filter(|cell| !matches!(cell.peer, "popleft" | "limit"));
+        let peers = self.cells.iter().filter(|cell| !matches!(cell.peer, "popleft" | "limit"));
         let values = peers.filter(|cell| meant(cell.peer)).map(|cell| cell.value);
         match self.lower_is_better {
             true => values.reduce(f64::min),
@@ -877,27 +740,15 @@ mod tests {
 
     #[test]
     fn goals_compare_with_the_best_peer_and_with_the_limit() {
-        let cost = measured(
-            true,
-            &[
-                ("popleft", 10.0),
-                ("limit", 2.0),
-                ("tokio", 50.0),
-                ("compio", 20.0),
-            ],
-        );
+        let cost =
+            measured(true, &[("popleft", 10.0), ("limit", 2.0), ("tokio", 50.0), ("compio", 20.0)]);
         assert_eq!(is_reached(Goal::OfBestAtMost(0.5), &cost), Some(true));
         assert_eq!(is_reached(Goal::OfBestAtMost(0.45), &cost), Some(false));
         assert_eq!(is_reached(Goal::OfLimitAtMost(1.05), &cost), Some(false));
         assert_eq!(is_reached(Goal::AtMost(10.0), &cost), Some(true));
         let rate = measured(
             false,
-            &[
-                ("popleft", 99.0),
-                ("limit", 100.0),
-                ("tokio", 90.0),
-                ("compio", 120.0),
-            ],
+            &[("popleft", 99.0), ("limit", 100.0), ("tokio", 90.0), ("compio", 120.0)],
         );
         assert_eq!(is_reached(Goal::OfLimitAtLeast(0.98), &rate), Some(true));
         assert_eq!(is_reached(Goal::AheadOnEpoll, &rate), Some(true));
@@ -909,10 +760,7 @@ mod tests {
     fn unknown_names_are_refused_with_those_that_there_are() {
         let error = chosen("row", &["yeld".to_string()], ["yield", "spawn"].into_iter());
         let text = error.unwrap_err().to_string();
-        assert!(
-            text.contains("yeld") && text.contains("yield, spawn"),
-            "{text}"
-        );
+        assert!(text.contains("yeld") && text.contains("yield, spawn"), "{text}");
     }
 
     #[test]

@@ -114,18 +114,9 @@ pub fn main() -> Option<ExitCode> {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Operation {
-            row,
-            peer,
-            target,
-            count,
-        } => {
-            let Some(Kind::Operation {
-                peer: measure,
-                limit,
-                first,
-                cpu,
-            }) = rows::find(&row).map(|row| row.kind)
+        Task::Operation { row, peer, target, count } => {
+            let Some(Kind::Operation { peer: measure, limit, first, cpu }) =
+                rows::find(&row).map(|row| row.kind)
             else {
                 bail!("no such row: {row}");
             };
@@ -145,11 +136,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             Some(Kind::Bytes { peer: count, .. }) => say(&count(&peer)),
             _ => bail!("no such row: {row}"),
         },
-        Task::Grown {
-            operation,
-            others,
-            target,
-        } => {
+        Task::Grown { operation, others, target } => {
             use crate::peers::popleft::Popleft;
             say(&for_at_least(target, 1_000, |n| match operation {
                 Some(place) => {
@@ -262,12 +249,7 @@ impl Running {
         let (Some(questions), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("a child without pipes");
         };
-        Ok(Running {
-            child,
-            questions: Some(questions),
-            answers: BufReader::new(stdout),
-            task,
-        })
+        Ok(Running { child, questions: Some(questions), answers: BufReader::new(stdout), task })
     }
 
     /// Its process.

@@ -88,11 +88,7 @@ mod linux {
             let stream = connect(addr)?;
             let key = epoll::EventData::new_u64(number as u64);
             epoll::add(epoll, &stream, key, epoll::EventFlags::IN)?;
-            let mut client = Client {
-                stream,
-                asked: Instant::now(),
-                missing: 0,
-            };
+            let mut client = Client { stream, asked: Instant::now(), missing: 0 };
             client.ask()?;
             Ok(client)
         }
@@ -141,18 +137,11 @@ mod linux {
         let mut counting = false;
         let mut latencies: Vec<f64> = Vec::new();
         let mut events = Vec::with_capacity(1024);
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: 10_000_000,
-        };
+        let tick = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
         let mut last_answer = Instant::now();
         loop {
             events.clear();
-            epoll::wait(
-                &epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                Some(&tick),
-            )?;
+            epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&tick))?;
             let now = Instant::now();
             if !counting && now >= from {
                 counting = true;
@@ -163,10 +152,7 @@ mod linux {
                 break;
             }
             if now > last_answer + TOO_LONG {
-                return Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    "the server does not answer",
-                ));
+                return Err(io::Error::new(ErrorKind::TimedOut, "the server does not answer"));
             }
             for event in &events {
                 let number = event.data.u64() as usize;

@@ -79,10 +79,7 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(at.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }
 
 /// Keeps this thread, and those that it starts from now on, on one processor. The error says why
@@ -107,9 +104,7 @@ pub fn stay_on_core(_: usize) -> Result<(), String> {
 pub fn cores() -> Vec<usize> {
     use rustix::thread::{CpuSet, sched_getaffinity};
     match sched_getaffinity(None) {
-        Ok(set) => (0..CpuSet::MAX_CPU)
-            .filter(|&core| set.is_set(core))
-            .collect(),
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect(),
         Err(_) => vec![0],
     }
 }
@@ -138,11 +133,7 @@ mod tests {
         let counted = std::cell::Cell::new(0);
         let sample = for_at_least(Duration::from_nanos(5_000), 10, |operations| {
             counted.set(operations);
-            Sample {
-                wall: 7.0,
-                cpu: 7.0,
-                allocations: 0.0,
-            }
+            Sample { wall: 7.0, cpu: 7.0, allocations: 0.0 }
         });
         assert_eq!(sample.wall, 7.0);
         assert!(counted.get() * 7 >= 5_000 && counted.get() < 5_000);

@@ -21,10 +21,7 @@ pub fn text(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", report.machine, report.settings);
     for sheet in sheets(report) {
         let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_header(&sheet.head)
-            .add_rows(&sheet.rows);
+        table.load_preset(presets::NOTHING).set_header(&sheet.head).add_rows(&sheet.rows);
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -60,11 +57,8 @@ pub fn html(report: &Report) -> String {
         escaped(&report.settings)
     );
     for sheet in sheets(report) {
-        let _ = write!(
-            page,
-            "<h2>{}</h2>\n<div class=\"scroll\"><table>\n<tr>",
-            escaped(&sheet.title)
-        );
+        let _ =
+            write!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table>\n<tr>", escaped(&sheet.title));
         for cell in &sheet.head {
             let _ = write!(page, "<th>{}</th>", escaped(cell));
         }
@@ -85,9 +79,7 @@ pub fn html(report: &Report) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn sheets(report: &Report) -> Vec<Sheet> {
@@ -117,18 +109,11 @@ fn sheets(report: &Report) -> Vec<Sheet> {
 /// Those who took part in any row, in the order of [`peers::ALL`].
 fn columns(report: &Report) -> Vec<&'static str> {
     let took_part = |peer: &str| report.rows.iter().any(|row| row.of(peer).is_some());
-    peers::ALL
-        .iter()
-        .map(|peer| peer.0)
-        .filter(|peer| took_part(peer))
-        .collect()
+    peers::ALL.iter().map(|peer| peer.0).filter(|peer| took_part(peer)).collect()
 }
 
 fn title_of(peer: &str) -> String {
-    let title = peers::ALL
-        .iter()
-        .find(|known| known.0 == peer)
-        .map_or(peer, |known| known.1);
+    let title = peers::ALL.iter().find(|known| known.0 == peer).map_or(peer, |known| known.1);
     title.replacen(' ', "\n", 1)
 }
 
@@ -137,20 +122,11 @@ fn cost(report: &Report) -> Sheet {
     let mut head = vec!["".to_string()];
     head.extend(columns.iter().map(|peer| title_of(peer)));
     head.extend(["of best\npeer", "of\nlimit", "to reach"].map(String::from));
-    let mut sheet = Sheet {
-        title: "What it costs".to_string(),
-        head,
-        rows: vec![],
-        notes: vec![],
-    };
+    let mut sheet = Sheet { title: "What it costs".to_string(), head, rows: vec![], notes: vec![] };
     let (mut reached, mut goals) = (0, 0);
     for measured in &report.rows {
         let mut row = vec![format!("{}, {}", measured.title, measured.unit)];
-        row.extend(
-            columns
-                .iter()
-                .map(|peer| measured.of(peer).map_or("-".to_string(), short)),
-        );
+        row.extend(columns.iter().map(|peer| measured.of(peer).map_or("-".to_string(), short)));
         let ours = measured.of("popleft");
         row.push(ratio(ours, measured.best_peer(|_| true)));
         row.push(ratio(ours, measured.of("limit")));
@@ -159,11 +135,7 @@ fn cost(report: &Report) -> Sheet {
             if let Some(is_reached) = is_reached(goal, measured) {
                 goals += 1;
                 reached += usize::from(is_reached);
-                verdicts.push(format!(
-                    "{} {}",
-                    words(goal),
-                    if is_reached { "yes" } else { "NO" }
-                ));
+                verdicts.push(format!("{} {}", words(goal), if is_reached { "yes" } else { "NO" }));
             }
         }
         row.push(verdicts.join(", "));
@@ -174,19 +146,12 @@ fn cost(report: &Report) -> Sheet {
     }
     let noted = |measured: &Measured| rows::find(measured.row).filter(|row| !row.note.is_empty());
     let note = |row: &Row| format!("{}: {}", row.title, row.note);
-    sheet
-        .notes
-        .extend(report.rows.iter().filter_map(noted).map(note));
+    sheet.notes.extend(report.rows.iter().filter_map(noted).map(note));
     let mut absent: Vec<_> = report.rows.iter().flat_map(|row| &row.absent).collect();
     absent.sort();
     absent.dedup();
     let is_out = |(peer, _): &&&(&str, String)| !columns.contains(peer);
-    sheet.notes.extend(
-        absent
-            .iter()
-            .filter(is_out)
-            .map(|(peer, why)| format!("{peer}: {why}")),
-    );
+    sheet.notes.extend(absent.iter().filter(is_out).map(|(peer, why)| format!("{peer}: {why}")));
     sheet
 }
 
@@ -219,18 +184,9 @@ fn besides(report: &Report) -> Vec<Sheet> {
         let mut head = vec!["".to_string()];
         head.extend(columns.iter().map(|peer| title_of(peer)));
         let cells = |row: &&Measured| {
-            let of = |peer: &&str| {
-                row.cells
-                    .iter()
-                    .find(|cell| cell.peer == *peer)
-                    .and_then(pick)
-            };
+            let of = |peer: &&str| row.cells.iter().find(|cell| cell.peer == *peer).and_then(pick);
             let mut cells = vec![row.title.to_string()];
-            cells.extend(
-                columns
-                    .iter()
-                    .map(|peer| of(peer).map_or("-".to_string(), short)),
-            );
+            cells.extend(columns.iter().map(|peer| of(peer).map_or("-".to_string(), short)));
             cells
         };
         sheets.push(Sheet {
@@ -244,17 +200,12 @@ fn besides(report: &Report) -> Vec<Sheet> {
 }
 
 fn grown(report: &Report) -> Sheet {
-    let head = [
-        "", "10^2", "10^3", "10^4", "10^5", "10^6", "grows", "to reach",
-    ];
+    let head = ["", "10^2", "10^3", "10^4", "10^5", "10^6", "grows", "to reach"];
     let rows = report.grown.iter().map(|grown| {
         let mut row = vec![format!("{}, {}", grown.title, grown.unit)];
-        row.extend((0..5).map(|i| {
-            grown
-                .steps
-                .get(i)
-                .map_or("-".to_string(), |step| short(step.1))
-        }));
+        row.extend(
+            (0..5).map(|i| grown.steps.get(i).map_or("-".to_string(), |step| short(step.1))),
+        );
         row.push(format!("{:.2}", grown.growth()));
         row.push(match grown.has_goal {
             true if grown.growth() <= 1.5 => "<= 1.5: yes".to_string(),
@@ -301,9 +252,7 @@ fn share(report: &Report) -> Sheet {
     });
     Sheet {
         title: "What perf2 keeps beside one perf1, requests/s".to_string(),
-        head: ["", "alone", "beside perf1", "kept"]
-            .map(String::from)
-            .to_vec(),
+        head: ["", "alone", "beside perf1", "kept"].map(String::from).to_vec(),
         rows: rows.collect(),
         notes: vec![],
     }
@@ -354,22 +303,13 @@ mod tests {
             }],
             absent: vec![("tokio", "a <reason>".to_string())],
         };
-        let report = Report {
-            machine: "a & b".to_string(),
-            rows: vec![measured],
-            ..Report::default()
-        };
+        let report =
+            Report { machine: "a & b".to_string(), rows: vec![measured], ..Report::default() };
         let text = text(&report);
-        assert!(
-            text.contains("one task yields, ns") && text.contains("10.5"),
-            "{text}"
-        );
+        assert!(text.contains("one task yields, ns") && text.contains("10.5"), "{text}");
         assert!(text.contains("tokio: a <reason>"), "{text}");
         let page = html(&report);
-        assert!(
-            page.contains("a &amp; b") && page.contains("a &lt;reason&gt;"),
-            "{page}"
-        );
+        assert!(page.contains("a &amp; b") && page.contains("a &lt;reason&gt;"), "{page}");
         assert!(!page.contains("http"));
     }
 }

@@ -33,14 +33,8 @@ const SERVERS: &[(&str, &[&str])] = &[
     ("fib-threads", &["fib-threads"]),
     ("fib-gil", &["fib-gil"]),
     ("fib-processes", &["fib-processes"]),
-    (
-        "fib-generators, inline",
-        &["fib-generators", "--compute", "inline"],
-    ),
-    (
-        "fib-generators, threads",
-        &["fib-generators", "--compute", "threads"],
-    ),
+    ("fib-generators, inline", &["fib-generators", "--compute", "inline"]),
+    ("fib-generators, threads", &["fib-generators", "--compute", "threads"]),
     ("fib-tasks, inline", &["fib-tasks", "--compute", "inline"]),
     ("fib-tasks, threads", &["fib-tasks", "--compute", "threads"]),
 ];
@@ -104,17 +98,11 @@ fn kept(
         let addr = server.addr.clone();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let measured = server
-                    .pin(apart)
-                    .and_then(|()| alone_and_beside(&addr, window));
+                let measured = server.pin(apart).and_then(|()| alone_and_beside(&addr, window));
                 let _ = sender.send(measured);
             });
         });
-        rates.push(
-            receiver
-                .recv()?
-                .with_context(|| format!("measuring {title}"))?,
-        );
+        rates.push(receiver.recv()?.with_context(|| format!("measuring {title}"))?);
     }
     let of = |pick: fn(&(f64, f64)) -> f64| median(&rates.iter().map(pick).collect::<Vec<_>>());
     Ok(Kept {
@@ -180,14 +168,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start a server")?;
-        let stdout = process
-            .stdout
-            .take()
-            .context("a server without an output")?;
-        let mut server = Server {
-            process,
-            addr: String::new(),
-        };
+        let stdout = process.stdout.take().context("a server without an output")?;
+        let mut server = Server { process, addr: String::new() };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         match line.trim_end().strip_prefix("listening on ") {
@@ -218,11 +200,7 @@ impl Server {
         for entry in std::fs::read_dir(format!("/proc/{server}/task"))? {
             let name = entry?.file_name();
             let number: i32 = name.to_string_lossy().parse()?;
-            let core = if number == server as i32 {
-                ours
-            } else {
-                theirs
-            };
+            let core = if number == server as i32 { ours } else { theirs };
             sched_setaffinity(Pid::from_raw(number), &only(core))?;
         }
         sched_setaffinity(None, &only(ours))?;

@@ -64,11 +64,7 @@ pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow:
     let stopping = clients.clone();
     stop::at_signal(move || stopping.stop())?;
     cli::announce(socket.local_addr()?);
-    let listener = Listener {
-        socket,
-        stop,
-        clients: clients.clone(),
-    };
+    let listener = Listener { socket, stop, clients: clients.clone() };
     server(&listener);
     drop(listener);
     clients.wait_for_the_last();
@@ -119,10 +115,8 @@ impl Listener {
 
     /// Waits for a client or for the signal to stop; `false` at the signal.
     fn wait(&self) -> bool {
-        let mut both = [
-            PollFd::new(&self.stop, PollFlags::IN),
-            PollFd::new(&self.socket, PollFlags::IN),
-        ];
+        let mut both =
+            [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         // An error here is an interruption by a signal.
         let waited = poll(&mut both, None);
         waited.is_err() || both[0].revents().is_empty()
@@ -133,10 +127,7 @@ impl Listener {
 /// before its turn.
 pub fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | WouldBlock
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
 }
 
 // ===== one client ===============================================================================
@@ -184,11 +175,7 @@ impl Clients {
         if state.stopping {
             return None;
         }
-        Some(Client {
-            key: state.open.insert(stream.clone()),
-            stream,
-            clients: self.clone(),
-        })
+        Some(Client { key: state.open.insert(stream.clone()), stream, clients: self.clone() })
     }
 
     fn close(&self, key: usize) {
@@ -209,10 +196,7 @@ impl Clients {
     fn wait_for_the_last(&self) {
         let mut state = self.state();
         while !state.open.is_empty() {
-            state = self
-                .one_left
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.one_left.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

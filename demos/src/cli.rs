@@ -64,10 +64,7 @@ pub struct ComputeOptions {
 impl ServerOptions {
     /// What the server accepts.
     pub fn rules(&self) -> Rules {
-        Rules {
-            framing: self.framing,
-            max_n: self.max_n,
-        }
+        Rules { framing: self.framing, max_n: self.max_n }
     }
 
     /// Binds the address. [`announce`] it when the server is ready.

@@ -48,9 +48,7 @@ fn talk(mut server: TcpStream) -> anyhow::Result<()> {
         if length == 0 {
             return Ok(());
         }
-        let shown = stdout
-            .write_all(&buffer[..length])
-            .and_then(|()| stdout.flush());
+        let shown = stdout.write_all(&buffer[..length]).and_then(|()| stdout.flush());
         if shown.is_err() {
             // Nobody reads any more.
             return Ok(());

@@ -57,13 +57,9 @@ async fn countdown_task(n: u64) {
 }
 
 async fn run_tasks(numbers: Vec<u64>) {
-    let tasks: Vec<_> = numbers
-        .into_iter()
-        .map(|n| popleft::spawn(countdown_task(n)))
-        .collect();
+    let tasks: Vec<_> = numbers.into_iter().map(|n| popleft::spawn(countdown_task(n))).collect();
     for task in tasks {
-        task.await
-            .expect("a countdown neither panics nor is cancelled");
+        task.await.expect("a countdown neither panics nor is cancelled");
     }
 }
 

@@ -163,10 +163,7 @@ impl AsyncSocket {
     #[allow(unsafe_code)]
     fn new(socket: Socket, poller: &Rc<Poller>) -> io::Result<Rc<AsyncSocket>> {
         socket.set_nonblocking(true)?;
-        let async_socket = AsyncSocket {
-            socket,
-            poller: poller.clone(),
-        };
+        let async_socket = AsyncSocket { socket, poller: poller.clone() };
         let nothing_yet = Event::none(async_socket.key());
         // SAFETY: the poller must not outlive its interest in a closed socket. `drop` deletes the
         // socket from the poller before it is closed, and nobody else can close it.
@@ -223,10 +220,7 @@ impl Drop for AsyncSocket {
 
 /// Whether the kernel woke us for nothing.
 fn is_not_ready(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl Scheduler {
@@ -290,12 +284,7 @@ impl Pool {
             let queue = queue.clone();
             thread::Builder::new().spawn(move || while run_next_job(&queue) {})?;
         }
-        Ok(Pool {
-            jobs,
-            last_id: Cell::new(0),
-            done,
-            future_notify: Arc::new(future_notify),
-        })
+        Ok(Pool { jobs, last_id: Cell::new(0), done, future_notify: Arc::new(future_notify) })
     }
 
     /// Queues `work`; the receiver has its result once the future with this id is done.
@@ -332,11 +321,7 @@ fn run_next_job(queue: &Mutex<mpsc::Receiver<Job>>) -> bool {
 
 impl Scheduler {
     async fn fib(&self, y: &Yielder<Wait>, n: u64) -> u64 {
-        if self.compute_in_pool {
-            self.run_in_pool(y, move || fib(n)).await
-        } else {
-            fib(n)
-        }
+        if self.compute_in_pool { self.run_in_pool(y, move || fib(n)).await } else { fib(n) }
     }
 
     async fn run_in_pool<T: Send + 'static>(
@@ -395,12 +380,7 @@ impl Scheduler {
     }
 
     fn has_stopped(&self) -> bool {
-        self.stopping.get()
-            && self
-                .clients
-                .borrow()
-                .iter()
-                .all(|client| client.strong_count() == 0)
+        self.stopping.get() && self.clients.borrow().iter().all(|client| client.strong_count() == 0)
     }
 }
 

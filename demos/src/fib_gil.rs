@@ -52,11 +52,7 @@ fn fib_handler(gil: &Gil, client: Client, rules: Rules) -> io::Result<()> {
 /// `fib` as an interpreter runs it: between calls it looks whether another thread wants the lock.
 fn fib(interpreter: &mut Interpreter<'_>, n: u64) -> u64 {
     interpreter.tick();
-    if n <= 2 {
-        1
-    } else {
-        fib(interpreter, n - 1) + fib(interpreter, n - 2)
-    }
+    if n <= 2 { 1 } else { fib(interpreter, n - 1) + fib(interpreter, n - 2) }
 }
 
 // ===== the program ==============================================================================

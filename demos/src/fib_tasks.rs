@@ -73,18 +73,12 @@ struct Served {
 
 impl Server {
     pub(crate) fn new(rules: Rules, compute_in_pool: bool) -> Self {
-        Server {
-            rules,
-            compute_in_pool,
-            clients: RefCell::default(),
-        }
+        Server { rules, compute_in_pool, clients: RefCell::default() }
     }
 
     async fn fib(&self, n: u64) -> anyhow::Result<u64> {
         if self.compute_in_pool {
-            popleft::spawn_blocking(move || fib(n))
-                .await
-                .context("no thread could compute it")
+            popleft::spawn_blocking(move || fib(n)).await.context("no thread could compute it")
         } else {
             Ok(fib(n))
         }
@@ -99,10 +93,7 @@ impl Server {
             let open = clients.len();
             clients.reserve(open + 16);
         }
-        clients.push(Served {
-            client: Rc::downgrade(client),
-            task,
-        });
+        clients.push(Served { client: Rc::downgrade(client), task });
     }
 
     /// Has every client read the end of file once all that it has sent is answered, and waits for
@@ -180,9 +171,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
         builder = builder.pool_size(threads);
     }
     let server = Rc::new(Server::new(options.server.rules(), threads.is_some()));
-    builder
-        .build()?
-        .block_on(serve_until_asked_to_stop(listener, server))
+    builder.build()?.block_on(serve_until_asked_to_stop(listener, server))
 }
 
 async fn serve_until_asked_to_stop(

@@ -66,10 +66,7 @@ impl Gil {
     /// Waits for the lock. A thread that already holds it would wait for ever.
     pub fn acquire(&self) -> Interpreter<'_> {
         self.take();
-        Interpreter {
-            gil: self,
-            calls_until_look: CALLS_BETWEEN_LOOKS,
-        }
+        Interpreter { gil: self, calls_until_look: CALLS_BETWEEN_LOOKS }
     }
 
     fn take(&self) {
@@ -102,10 +99,7 @@ impl Gil {
         // Whoever asked is still waiting, so this ends.
         let taken_before = state.times_taken;
         while state.times_taken == taken_before {
-            state = self
-                .taken
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -42,10 +42,7 @@ impl Client {
         })?;
         // A request must not wait until the one before is acknowledged.
         stream.set_nodelay(true)?;
-        Ok(Client {
-            answers: BufReader::new(stream),
-            line: String::new(),
-        })
+        Ok(Client { answers: BufReader::new(stream), line: String::new() })
     }
 
     /// Sends one request and waits for its answer.
@@ -102,11 +99,7 @@ impl Load {
             let thread = thread::Builder::new().name(format!("client-{client}"));
             thread.spawn(work).context("cannot start a thread")?;
         }
-        Ok(Load {
-            stopped,
-            connections,
-            ended,
-        })
+        Ok(Load { stopped, connections, ended })
     }
 
     /// Why a client could not go on, if one could not.
@@ -119,11 +112,7 @@ impl Load {
         self.stopped.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + PATIENCE;
         // An error of a client no longer matters; the last one closes the channel.
-        while self
-            .ended
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            .is_ok()
-        {}
+        while self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
         for connection in self.connections {
             // It fails only if the connection is gone already.
             let _ = connection.shutdown(Shutdown::Both);
@@ -177,9 +166,7 @@ pub fn hear_of_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
             let _ = happened.send(Happened::Interrupted);
         }
     };
-    thread::Builder::new()
-        .name("stop".into())
-        .spawn(wait_for_it)?;
+    thread::Builder::new().name("stop".into()).spawn(wait_for_it)?;
     Ok(())
 }
 
@@ -204,9 +191,7 @@ pub fn median<T: Copy + Default + PartialOrd>(values: &[T]) -> T {
 /// Prints a line, and says whether anybody still reads.
 pub fn print_line(line: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .is_ok()
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
 }
 
 #[cfg(test)]
@@ -235,10 +220,7 @@ mod tests {
         let addr = taken.local_addr().unwrap().to_string();
         drop(taken);
         let said = format!("{:#}", Client::connect(&addr).err().unwrap());
-        assert!(
-            said.contains(&addr) && said.contains("is a server running?"),
-            "{said}"
-        );
+        assert!(said.contains(&addr) && said.contains("is a server running?"), "{said}");
     }
 
     #[test]

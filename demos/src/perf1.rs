@@ -58,10 +58,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
     let load = Load::start(&options.load.addr, clients, options.n, tell)?;
 
     let start = Instant::now();
-    let deadline = options
-        .load
-        .seconds
-        .map(|s| start + Duration::from_secs_f64(s));
+    let deadline = options.load.seconds.map(|s| start + Duration::from_secs_f64(s));
     let mut times = vec![];
     let ended = loop {
         match happened.recv_timeout(until_next_look(deadline)) {
@@ -160,10 +157,7 @@ mod tests {
 
     #[test]
     fn each_answer_is_a_line() {
-        let answer = Answered {
-            client: 2,
-            took: Duration::from_millis(1500),
-        };
+        let answer = Answered { client: 2, took: Duration::from_millis(1500) };
         assert_eq!(options(&[]).describe(answer), "fib(38) took 1.500 s");
         let two = options(&["--clients", "2", "--n", "30"]);
         assert_eq!(two.describe(answer), "client 2: fib(30) took 1.500 s");

@@ -62,10 +62,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
 
     // The monitor: what was served since it looked last.
     let start = Instant::now();
-    let deadline = options
-        .load
-        .seconds
-        .map(|s| start + Duration::from_secs_f64(s));
+    let deadline = options.load.seconds.map(|s| start + Duration::from_secs_f64(s));
     let mut seconds = vec![];
     let ended = loop {
         let next = start + SECOND * (seconds.len() as u32 + 1);

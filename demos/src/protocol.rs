@@ -53,10 +53,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules {
-            framing: Framing::Auto,
-            max_n: 45,
-        }
+        Rules { framing: Framing::Auto, max_n: 45 }
     }
 }
 
@@ -106,13 +103,7 @@ pub struct Conversation {
 impl Conversation {
     /// A connection has been made and nothing has been read.
     pub fn new(rules: Rules) -> Self {
-        Conversation {
-            rules,
-            framing: rules.framing,
-            line: Vec::new(),
-            line_length: 0,
-            open: true,
-        }
+        Conversation { rules, framing: rules.framing, line: Vec::new(), line_length: 0, open: true }
     }
 
     /// Whether anything more is to be read: until the end of file, or until a line is endless.
@@ -132,10 +123,7 @@ impl Conversation {
                 false => Framing::Talk,
             };
         }
-        Requests {
-            conversation: self,
-            bytes,
-        }
+        Requests { conversation: self, bytes }
     }
 
     /// Takes the next line out of `bytes`; what is left over begins the line that comes next.
@@ -269,10 +257,7 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge { max_n } => write!(f, "n is above {max_n}, the limit of --max-n"),
             Refusal::TooLong => write!(f, "the request is longer than {LONGEST_REQUEST} bytes"),
             Refusal::Endless => {
-                write!(
-                    f,
-                    "no end of line in {LONGEST_LINE} bytes; closing the connection"
-                )
+                write!(f, "no end of line in {LONGEST_LINE} bytes; closing the connection")
             }
         }
     }
@@ -286,10 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules(framing: Framing) -> Rules {
-        Rules {
-            framing,
-            ..Rules::default()
-        }
+        Rules { framing, ..Rules::default() }
     }
 
     /// All requests of a connection that brought these reads, and whether it stayed open.
@@ -338,9 +320,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_refused() {
-        for text in [
-            "abc", "1 2", "+", "-", "--5", "+ 5", "5x", "0x5", "1e3", "1_0", ".", "1.2.3", "٣",
-        ] {
+        for text in
+            ["abc", "1 2", "+", "-", "--5", "+ 5", "5x", "0x5", "1e3", "1_0", ".", "1.2.3", "٣"]
+        {
             assert_eq!(one(text), Err(Refusal::NotANumber(text.into())), "{text:?}");
         }
     }
@@ -408,14 +390,8 @@ mod tests {
     fn in_the_framing_of_the_talk_every_read_is_a_request() {
         let reads: [&[u8]; 4] = [b"30", b"1", b" 2\r\n", b"3\n4\n"];
         let refused = Err(Refusal::NotANumber("3\n4".into()));
-        assert_eq!(
-            hear(Framing::Talk, reads).0,
-            [Ok(30), Ok(1), Ok(2), refused]
-        );
-        assert_eq!(
-            hear(Framing::Talk, [&[b'1'; 65][..]]).0,
-            [Err(Refusal::TooLong)]
-        );
+        assert_eq!(hear(Framing::Talk, reads).0, [Ok(30), Ok(1), Ok(2), refused]);
+        assert_eq!(hear(Framing::Talk, [&[b'1'; 65][..]]).0, [Err(Refusal::TooLong)]);
     }
 
     #[test]

@@ -39,8 +39,6 @@ pub fn at_signal(begin_to_stop: impl FnOnce() + Send + 'static) -> io::Result<()
             process::exit(0);
         }
     };
-    thread::Builder::new()
-        .name("stop".into())
-        .spawn(wait_for_it)?;
+    thread::Builder::new().name("stop".into()).spawn(wait_for_it)?;
     Ok(())
 }

@@ -41,9 +41,8 @@ struct Worker {
 impl Workers {
     /// Starts `count` workers: this program again, with `arguments`, which have to lead to [`work`].
     pub fn start(count: usize, arguments: Vec<OsString>) -> anyhow::Result<Workers> {
-        let started: io::Result<Vec<_>> = (0..count)
-            .map(|_| Worker::start(&arguments).map(Some))
-            .collect();
+        let started: io::Result<Vec<_>> =
+            (0..count).map(|_| Worker::start(&arguments).map(Some)).collect();
         Ok(Workers {
             arguments,
             idle: Mutex::new(started.context("cannot start a worker process")?),
@@ -90,10 +89,7 @@ impl Workers {
             if let Some(place) = idle.pop() {
                 return place;
             }
-            idle = self
-                .one_came_back
-                .wait(idle)
-                .unwrap_or_else(PoisonError::into_inner);
+            idle = self.one_came_back.wait(idle).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -120,11 +116,7 @@ impl Worker {
             .spawn()?;
         let requests = process.stdin.take().expect("stdin is a pipe");
         let answers = process.stdout.take().expect("stdout is a pipe");
-        Ok(Worker {
-            process,
-            requests,
-            answers: BufReader::new(answers),
-        })
+        Ok(Worker { process, requests, answers: BufReader::new(answers) })
     }
 
     fn fib(&mut self, n: u64) -> io::Result<u64> {

@@ -46,9 +46,7 @@ fn start_all() -> (impl Future<Output = ()>, mpsc::Sender<()>) {
     name("through a trait").spawn(read_by_trait()).detach();
     name("foreign").spawn(pending::<()>()).detach();
     let sleeper = name("sleeper").spawn(sleep(2 * HOUR));
-    name("joiner")
-        .spawn(async { sleeper.await.unwrap() })
-        .detach();
+    name("joiner").spawn(async { sleeper.await.unwrap() }).detach();
     let (finish, finished) = mpsc::channel();
     let job = spawn_blocking(move || finished.recv().unwrap());
     let waits_for_job = name("waits for job").spawn(async { job.await.unwrap() });

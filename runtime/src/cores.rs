@@ -21,8 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread;
 
+use crate::handle::Handle;
 use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
-use crate::runtime::{Builder, Handle, RunError, Runtime, Settings};
+use crate::runtime::{Builder, RunError, Runtime, Settings};
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///
@@ -90,12 +91,7 @@ where
     let settings = &settings;
     let group = Arc::new(Group::default());
     let run = |number| {
-        let core = Core {
-            number,
-            count,
-            group: group.clone(),
-            listening: RefCell::default(),
-        };
+        let core = Core { number, count, group: group.clone(), listening: RefCell::default() };
         let ended = catch_unwind(AssertUnwindSafe(|| run_one(core, settings, &main)));
         if !matches!(ended, Ok(Ended::With(Ok(_)))) {
             group.fail(number);
@@ -286,17 +282,11 @@ impl Core {
         self.listening.borrow_mut().insert(address, times + 1);
         let own = match THE_KERNEL_DEALS {
             true => Some(TcpListener::from_std(
-                TcpListener::options()
-                    .reuse_port(true)
-                    .listen(dealer.address)?,
+                TcpListener::options().reuse_port(true).listen(dealer.address)?,
             )?),
             false => None,
         };
-        Ok(CoreListener {
-            number: self.number,
-            own,
-            dealer,
-        })
+        Ok(CoreListener { number: self.number, own, dealer })
     }
 }
 

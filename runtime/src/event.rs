@@ -152,22 +152,12 @@ pub enum Why {
 }
 
 impl Why {
-    const ALL: [Why; 7] = [
-        Why::Unknown,
-        Why::Read,
-        Why::Write,
-        Why::Timer,
-        Why::Join,
-        Why::Offload,
-        Why::Yield,
-    ];
+    const ALL: [Why; 7] =
+        [Why::Unknown, Why::Read, Why::Write, Why::Timer, Why::Join, Why::Offload, Why::Yield];
 
     /// The reason whose number is `code`, as `why as u8` made it.
     pub(crate) fn from_code(code: u8) -> Why {
-        Why::ALL
-            .get(usize::from(code))
-            .copied()
-            .unwrap_or(Why::Unknown)
+        Why::ALL.get(usize::from(code)).copied().unwrap_or(Why::Unknown)
     }
 }
 
@@ -238,10 +228,8 @@ impl Place {
     #[cold]
     fn look_up(location: &'static Location<'static>, address: usize, slot: usize) -> Place {
         let mut table = PLACES.lock().unwrap_or_else(|e| e.into_inner());
-        let table = table.get_or_insert_with(|| Places {
-            rows: Vec::new(),
-            numbers: HashMap::new(),
-        });
+        let table =
+            table.get_or_insert_with(|| Places { rows: Vec::new(), numbers: HashMap::new() });
         let number = *table.numbers.entry(address).or_insert_with(|| {
             table.rows.push(location);
             Place::FIRST_ROW + (table.rows.len() - 1) as u32
@@ -358,9 +346,7 @@ mod tests {
     #[test]
     fn a_place_made_on_one_thread_is_read_on_another() {
         let place = Place::of(Location::caller());
-        let read = std::thread::spawn(move || place.to_string())
-            .join()
-            .unwrap();
+        let read = std::thread::spawn(move || place.to_string()).join().unwrap();
         assert_eq!(read, place.to_string());
         assert!(read.contains("event.rs:"), "{read}");
     }

@@ -249,9 +249,7 @@ pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
     if !asleep {
         until = Until::Now;
     }
-    tell(|| Event::Wait {
-        at_most: event_loop.duration_of(until),
-    });
+    tell(|| Event::Wait { at_most: event_loop.duration_of(until) });
     if let Err(error) = event_loop.reactor.wait(until, || event_loop.now()) {
         panic!("the system refuses to say what is ready: {error}");
     }

@@ -87,13 +87,8 @@ impl<Out: 'static, In: 'static, Ret: 'static> Generator<Out, In, Ret> {
             incoming: Cell::new(None),
             resuming: Cell::new(false),
         });
-        let yielder = Yielder {
-            exchange: exchange.clone(),
-        };
-        Generator {
-            body: Some(Box::pin(async move { body(yielder).await })),
-            exchange,
-        }
+        let yielder = Yielder { exchange: exchange.clone() };
+        Generator { body: Some(Box::pin(async move { body(yielder).await })), exchange }
     }
 }
 
@@ -160,9 +155,7 @@ impl<Out, Ret> FusedIterator for Generator<Out, (), Ret> {}
 
 impl<Out, In, Ret> fmt::Debug for Generator<Out, In, Ret> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator")
-            .field("finished", &self.is_finished())
-            .finish()
+        f.debug_struct("Generator").field("finished", &self.is_finished()).finish()
     }
 }
 
@@ -174,10 +167,7 @@ impl<Out, In> Yielder<Out, In> {
     ///
     /// When awaited anywhere but in the body of its own generator, or twice at once.
     pub fn yield_(&self, value: Out) -> Yield<'_, Out, In> {
-        Yield {
-            exchange: &self.exchange,
-            value: Some(value),
-        }
+        Yield { exchange: &self.exchange, value: Some(value) }
     }
 
     /// Takes the input of the `resume` that started the body, which no `yield_` receives.
@@ -230,10 +220,7 @@ impl<Out, In> Future for Yield<'_, Out, In> {
         };
         self.exchange.incoming.take();
         let unclaimed = self.exchange.outgoing.replace(Some(value));
-        assert!(
-            unclaimed.is_none(),
-            "a generator awaited two `yield_`s at once"
-        );
+        assert!(unclaimed.is_none(), "a generator awaited two `yield_`s at once");
         Poll::Pending
     }
 }

@@ -33,10 +33,11 @@
 //! time/           sleep, timeout, interval
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
+//! handle.rs       how other threads reach a loop
 //! cores.rs        one loop a core
 //! generator.rs    generators on stable Rust (knows none of the others)
 //! ---- the machine
-//! runtime.rs      run(), Runtime, Builder, Handle
+//! runtime.rs      run(), Runtime, Builder
 //! event_loop.rs   the loop
 //! stall.rs        the report for a program that hangs
 //! task/           the table of tasks, the deque, wakers, join handles
@@ -67,6 +68,7 @@ pub mod time;
 
 mod cores;
 mod event_loop;
+mod handle;
 mod offload;
 mod reactor;
 mod runtime;
@@ -76,6 +78,7 @@ mod turn;
 mod world;
 
 pub use cores::{Core, CoreListener, cores};
+pub use handle::{Handle, Lost, RemoteHandle};
 pub use offload::spawn_blocking;
-pub use runtime::{Builder, Handle, Lost, RemoteHandle, RunError, Runtime, run};
+pub use runtime::{Builder, RunError, Runtime, run};
 pub use task::{JoinError, JoinHandle, spawn, yield_now};

@@ -5,11 +5,10 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::panic::{Location, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::event::{self, Event, Listener, Place};
@@ -17,7 +16,7 @@ use crate::event_loop::{self, EventLoop, Returned};
 use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
 use crate::task::body::{Body, Plain, TaskBody, catching};
-use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
+use crate::task::deque::Ready;
 use crate::task::waker::Name;
 use crate::task::{Id, JoinError};
 use crate::turn;
@@ -59,7 +58,7 @@ pub fn run<F: Future>(future: F) -> F::Output {
 ///
 /// [`block_on`]: Runtime::block_on
 pub struct Runtime {
-    event_loop: Rc<EventLoop>,
+    pub(crate) event_loop: Rc<EventLoop>,
     listener: Option<Listener>,
 }
 
@@ -103,10 +102,11 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// - [`RunError::Stopped`]: another thread called [`Handle::stop`].
+    /// - [`RunError::Stopped`]: another thread called [`Handle::stop`](crate::Handle::stop).
     /// - [`RunError::Cancelled`]: the main task was aborted.
     /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, nobody waits for a socket
-    ///   or for the thread pool, and there is no waker and no [`Handle`] left outside the loop:
+    ///   or for the thread pool, and there is no waker and no [`Handle`](crate::Handle) left
+    ///   outside the loop:
     ///   nothing can ever happen. A report of who waits for what has been printed to standard
     ///   error.
     ///
@@ -152,8 +152,8 @@ impl Runtime {
         (returned, ended)
     }
 
-    /// Runs tasks until another thread, or a task, calls [`Handle::stop`]: asyncio's
-    /// `run_forever`.
+    /// Runs tasks until another thread, or a task, calls [`Handle::stop`](crate::Handle::stop):
+    /// asyncio's `run_forever`.
     ///
     /// # Panics
     ///
@@ -164,11 +164,6 @@ impl Runtime {
             Ok(()) | Err(RunError::Stopped) => {}
             Err(error) => panic!("{error}"),
         }
-    }
-
-    /// A handle through which other threads reach this runtime.
-    pub fn handle(&self) -> Handle {
-        Handle::of(&self.event_loop)
     }
 }
 
@@ -187,9 +182,7 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime")
-            .field("name", &self.event_loop.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Runtime").field("name", &self.event_loop.name).finish_non_exhaustive()
     }
 }
 
@@ -225,9 +218,7 @@ struct Listening {
 
 impl Listening {
     fn start(listener: Option<Listener>) -> Self {
-        Listening {
-            before: listener.map(|listener| event::listen(Some(listener))),
-        }
+        Listening { before: listener.map(|listener| event::listen(Some(listener))) }
     }
 }
 
@@ -243,7 +234,7 @@ impl Drop for Listening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
-    /// [`Handle::stop`] was called before the main task had ended.
+    /// [`Handle::stop`](crate::Handle::stop) was called before the main task had ended.
     Stopped,
     /// The main task was aborted.
     Cancelled,
@@ -410,229 +401,13 @@ impl Builder {
             Reactor::new()?,
             Box::new(jobs),
         );
-        Ok(Runtime {
-            event_loop: Rc::new(event_loop),
-            listener: self.listener,
-        })
+        Ok(Runtime { event_loop: Rc::new(event_loop), listener: self.listener })
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
-// ===== from other threads =======================================================================
-
-/// Reaches a runtime from any thread. Clones reach the same one.
-///
-/// Nothing is done at once: each call leaves a message in the loop's inbox, and wakes the loop if
-/// it sleeps. Once the runtime is gone the calls do nothing.
-#[derive(Clone)]
-pub struct Handle {
-    inbox: Arc<Inbox>,
-    _alive: Arc<()>,
-}
-
-impl Handle {
-    fn of(event_loop: &EventLoop) -> Handle {
-        Handle {
-            inbox: event_loop.inbox.clone(),
-            _alive: event_loop.handles.clone(),
-        }
-    }
-
-    /// The handle of the runtime that is running on this thread, if one is.
-    pub fn current() -> Option<Handle> {
-        event_loop::current().map(|event_loop| Handle::of(&event_loop))
-    }
-
-    /// Spawns `future` on the runtime's own thread: asyncio's `run_coroutine_threadsafe`.
-    ///
-    /// The returned handle can be awaited on any executor, or waited for by a thread.
-    ///
-    /// ```
-    /// popleft::run(async {
-    ///     let handle = popleft::Handle::current().unwrap();
-    ///     let asked = popleft::spawn_blocking(move || {
-    ///         // On another thread: have the loop compute something, and block until it is there.
-    ///         handle.spawn(async { 6 * 7 }).wait().unwrap()
-    ///     });
-    ///     assert_eq!(asked.await.unwrap(), 42);
-    /// });
-    /// ```
-    #[track_caller]
-    pub fn spawn<F>(&self, future: F) -> RemoteHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let mailbox = Arc::new(Mailbox {
-            inside: Mutex::new(Delivery::Awaited(None)),
-            delivered: Condvar::new(),
-        });
-        // If the task goes before it has a result, the postman says so while it is dropped.
-        let postman = Postman {
-            mailbox: Some(mailbox.clone()),
-        };
-        let send_result = async move {
-            let output = future.await;
-            postman.deliver(Some(output));
-        };
-        self.inbox.send(Message::Spawn(RemoteSpawn {
-            make_body: Box::new(move |waker| {
-                Box::pin(TaskBody::new(Plain::new(send_result), waker))
-            }),
-            at: Place::of(Location::caller()),
-        }));
-        RemoteHandle { mailbox }
-    }
-
-    /// Cancels a task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does.
-    pub fn abort(&self, task: Id) {
-        self.inbox.send(Message::Abort(task));
-    }
-
-    /// Has the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
-    /// [`RunError::Stopped`]. If the loop is not running, its next run stops at once.
-    pub fn stop(&self) {
-        self.inbox.send(Message::Stop);
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-/// What [`Handle::spawn`] returns: the result of a task on another thread's runtime.
-///
-/// A future for those who may await, [`wait`](RemoteHandle::wait) for those who may block. Dropping
-/// it leaves the task alone.
-pub struct RemoteHandle<T> {
-    mailbox: Arc<Mailbox<T>>,
-}
-
-/// The task was cancelled, panicked, or went with its runtime before it had a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task ended without a result")
-    }
-}
-
-impl Error for Lost {}
-
-struct Mailbox<T> {
-    inside: Mutex<Delivery<T>>,
-    delivered: Condvar,
-}
-
-enum Delivery<T> {
-    Awaited(Option<Waker>),
-    Here(Option<T>),
-}
-
-impl<T> Mailbox<T> {
-    fn lock(&self) -> MutexGuard<'_, Delivery<T>> {
-        self.inside.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl<T> RemoteHandle<T> {
-    /// Blocks this thread until the task has ended.
-    ///
-    /// Called on the loop's own thread it would wait for itself: await the handle there.
-    ///
-    /// # Errors
-    ///
-    /// [`Lost`] when the task was cancelled, panicked, or went with its runtime.
-    ///
-    /// # Panics
-    ///
-    /// When a runtime is running on this thread: it would stand still.
-    #[track_caller]
-    pub fn wait(self) -> Result<T, Lost> {
-        assert!(
-            turn::running_loop() == 0,
-            "`RemoteHandle::wait` would block the runtime that is running on this thread; \
-             await the handle instead"
-        );
-        let mut delivery = self.mailbox.lock();
-        loop {
-            match &mut *delivery {
-                Delivery::Here(result) => return result.take().ok_or(Lost),
-                Delivery::Awaited(_) => {
-                    let woken = self.mailbox.delivered.wait(delivery);
-                    delivery = woken.unwrap_or_else(|e| e.into_inner());
-                }
-            }
-        }
-    }
-
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool {
-        matches!(*self.mailbox.lock(), Delivery::Here(_))
-    }
-}
-
-impl<T> Future for RemoteHandle<T> {
-    type Output = Result<T, Lost>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = cx.waker().clone();
-        let mut delivery = self.mailbox.lock();
-        match &mut *delivery {
-            Delivery::Here(result) => Poll::Ready(result.take().ok_or(Lost)),
-            Delivery::Awaited(waiting) => {
-                let replaced = waiting.replace(waker);
-                drop(delivery);
-                drop(replaced);
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<T> fmt::Debug for RemoteHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteHandle")
-            .field("finished", &self.is_finished())
-            .finish()
-    }
-}
-
-/// Brings a result into the mailbox; dropped with empty hands, it says that none will come.
-struct Postman<T> {
-    mailbox: Option<Arc<Mailbox<T>>>,
-}
-
-impl<T> Postman<T> {
-    fn deliver(mut self, result: Option<T>) {
-        self.put(result);
-    }
-
-    fn put(&mut self, result: Option<T>) {
-        let Some(mailbox) = self.mailbox.take() else {
-            return;
-        };
-        let before = std::mem::replace(&mut *mailbox.lock(), Delivery::Here(result));
-        mailbox.delivered.notify_all();
-        if let Delivery::Awaited(Some(waker)) = before {
-            catching(|| waker.wake());
-        }
-    }
-}
-
-impl<T> Drop for Postman<T> {
-    fn drop(&mut self) {
-        self.put(None);
+        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

@@ -70,10 +70,7 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
     let (heard, told) = UnixStream::pair()?;
     let heard = Async::new(heard)?;
     let id = low_level::pipe::register(signal, told)?;
-    Ok(Signals {
-        heard,
-        _registration: Registration { id },
-    })
+    Ok(Signals { heard, _registration: Registration { id } })
 }
 
 /// Hears of a signal; see [`listen`]. Dropping it stops listening.

@@ -107,12 +107,7 @@ fn report(event_loop: &EventLoop, verdict: Verdict) -> String {
 
 fn describe(record: &Record, all: &[Arc<Record>], now: u32, text: &mut String) {
     let (why, place, since) = record.parked();
-    let _ = write!(
-        text,
-        "  {}, spawned at {}",
-        title(record),
-        record.spawned_at()
-    );
+    let _ = write!(text, "  {}, spawned at {}", title(record), record.spawned_at());
     let _ = match why {
         Why::Join => {
             let awaited = all.iter().find(|r| r.id().number() == place.number());

@@ -82,11 +82,7 @@ impl Timers {
         let sequence = self.next_sequence.get();
         self.next_sequence.set(sequence + 1);
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
-        self.fresh.borrow_mut().push(Entry {
-            deadline,
-            sequence,
-            row,
-        });
+        self.fresh.borrow_mut().push(Entry { deadline, sequence, row });
         tell(|| Event::TimerSet { deadline });
         Key { row, sequence }
     }
@@ -187,8 +183,7 @@ impl Timers {
 
 /// Whether the row still belongs to the timer with this sequence number.
 fn is_alive(rows: &Slab<Row>, row: u32, sequence: u64) -> bool {
-    rows.get(row as usize)
-        .is_some_and(|row| row.sequence == sequence)
+    rows.get(row as usize).is_some_and(|row| row.sequence == sequence)
 }
 
 #[cfg(test)]
@@ -282,10 +277,7 @@ mod tests {
             let tick = (name * 7_919) % count;
             let log = log.clone();
             let waker = Waker::from(Arc::new(Named { name: tick, log }));
-            timers.set(
-                start + Duration::from_millis(tick as u64),
-                LocalWaker::Foreign(waker),
-            );
+            timers.set(start + Duration::from_millis(tick as u64), LocalWaker::Foreign(waker));
         }
         assert_eq!(timers.rows.borrow().len(), count);
         timers.fire(start + Duration::from_millis(count as u64));

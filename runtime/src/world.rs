@@ -64,9 +64,7 @@ const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// The deadline that lies `duration` behind `start`.
 pub(crate) fn deadline(start: Instant, duration: Duration) -> Instant {
-    start
-        .checked_add(duration)
-        .unwrap_or_else(|| start + FAR_AWAY)
+    start.checked_add(duration).unwrap_or_else(|| start + FAR_AWAY)
 }
 
 #[cfg(test)]

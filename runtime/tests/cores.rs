@@ -86,12 +86,7 @@ fn the_first_panic_ends_the_others_and_goes_on_when_they_have_ended() {
         })
     }));
     let payload = ended.unwrap_err();
-    assert!(
-        payload
-            .downcast_ref::<String>()
-            .unwrap()
-            .contains("not this one")
-    );
+    assert!(payload.downcast_ref::<String>().unwrap().contains("not this one"));
     assert_eq!(dropped.load(Relaxed), 3);
 }
 

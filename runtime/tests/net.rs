@@ -36,9 +36,7 @@ async fn pair() -> (TcpStream, std::net::TcpStream) {
 
 /// Has closing `socket` send a reset.
 fn reset_on_close(socket: &impl AsFd) {
-    SockRef::from(socket)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
+    SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// Polls `future` once; whether it is ready is returned.
@@ -126,13 +124,7 @@ fn bytes_that_come_after_a_short_read_are_reported() {
         for round in 0..100u8 {
             peer.write_all(&[round; 3]).unwrap();
             // A short read: nothing more is expected until a report.
-            assert_eq!(
-                timeout(LONG, socket.read(&mut buffer))
-                    .await
-                    .unwrap()
-                    .unwrap(),
-                3
-            );
+            assert_eq!(timeout(LONG, socket.read(&mut buffer)).await.unwrap().unwrap(), 3);
             assert_eq!(buffer[..3], [round; 3]);
         }
         // A read that fills its buffer says nothing about what is left.
@@ -161,13 +153,7 @@ fn a_reader_is_told_of_a_shutdown_on_its_own_side() {
         other.write_all(b"x").unwrap();
         assert_eq!(socket.read(&mut [0; 8]).await.unwrap(), 1);
         socket.shutdown(Shutdown::Read).unwrap();
-        assert_eq!(
-            timeout(LONG, socket.read(&mut [0; 8]))
-                .await
-                .unwrap()
-                .unwrap(),
-            0
-        );
+        assert_eq!(timeout(LONG, socket.read(&mut [0; 8])).await.unwrap().unwrap(), 0);
         peer.write_all(b"unheard").unwrap();
     });
 }
@@ -235,9 +221,7 @@ fn peeking_takes_nothing_and_vectors_fill_one_after_the_other() {
         let mut buffers = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
         assert_eq!(socket.read_vectored(&mut buffers).await.unwrap(), 6);
         assert_eq!((&first, &second[..4]), (b"ab", &b"cdef"[..]));
-        let written = socket
-            .write_vectored(&[IoSlice::new(b"gh"), IoSlice::new(b"i")])
-            .await;
+        let written = socket.write_vectored(&[IoSlice::new(b"gh"), IoSlice::new(b"i")]).await;
         assert_eq!(written.unwrap(), 3);
         peer.read_exact(&mut buffer[..3]).unwrap();
         assert_eq!(&buffer[..3], b"ghi");
@@ -269,9 +253,7 @@ fn libraries_that_ask_for_the_traits_are_served() {
         let mut writer = &socket;
         while let Some(line) = futures_lite::StreamExt::next(&mut lines).await {
             let line = line.unwrap().to_uppercase() + "\n";
-            AsyncWriteExt::write_all(&mut writer, line.as_bytes())
-                .await
-                .unwrap();
+            AsyncWriteExt::write_all(&mut writer, line.as_bytes()).await.unwrap();
         }
         AsyncWriteExt::close(&mut writer).await.unwrap();
         assert_eq!(client.join().unwrap(), "FIRST\nSECOND\n");
@@ -281,9 +263,7 @@ fn libraries_that_ask_for_the_traits_are_served() {
         AsyncWriteExt::write_all(&mut left, b"abc").await.unwrap();
         let (mut reading, _writing) = right.into_split();
         let mut three = [0; 3];
-        AsyncReadExt::read_exact(&mut reading, &mut three)
-            .await
-            .unwrap();
+        AsyncReadExt::read_exact(&mut reading, &mut three).await.unwrap();
         assert_eq!(&three, b"abc");
     });
 }
@@ -307,14 +287,9 @@ fn a_wait_through_the_traits_says_so() {
         let _ = timeout(SHORT, socket.read(&mut [0; 8])).await;
     });
     let places = places.borrow();
+    assert!(places.contains(&"read at via AsyncRead".to_string()), "{places:?}");
     assert!(
-        places.contains(&"read at via AsyncRead".to_string()),
-        "{places:?}"
-    );
-    assert!(
-        places
-            .iter()
-            .any(|place| place.starts_with("read at") && place.contains("net.rs:")),
+        places.iter().any(|place| place.starts_with("read at") && place.contains("net.rs:")),
         "{places:?}"
     );
 }
@@ -355,20 +330,12 @@ fn a_read_that_is_given_up_takes_nothing_and_leaves_the_others_waiting() {
         let (socket, mut peer) = pair().await;
         let socket = Rc::new(socket);
         for _ in 0..20 {
-            assert!(
-                timeout(Duration::ZERO, socket.read(&mut [0; 8]))
-                    .await
-                    .is_err()
-            );
+            assert!(timeout(Duration::ZERO, socket.read(&mut [0; 8])).await.is_err());
         }
         let waiting = socket.clone();
         let reader = spawn(async move { waiting.read(&mut [0; 8]).await });
         yield_now().await;
-        assert!(
-            timeout(Duration::ZERO, socket.read(&mut [0; 8]))
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::ZERO, socket.read(&mut [0; 8])).await.is_err());
         peer.write_all(b"abc").unwrap();
         assert_eq!(timeout(LONG, reader).await.unwrap().unwrap().unwrap(), 3);
     });
@@ -382,10 +349,7 @@ fn a_write_and_an_accept_that_are_given_up_do_no_harm() {
             written.unwrap();
         }
         let reader = thread::spawn(move || io::copy(&mut peer, &mut io::sink()).unwrap());
-        timeout(LONG, socket.write_all(&[2; 1024 * 1024]))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(LONG, socket.write_all(&[2; 1024 * 1024])).await.unwrap().unwrap();
         drop(socket);
         assert!(reader.join().unwrap() > 1024 * 1024);
 
@@ -413,10 +377,7 @@ fn a_connection_that_always_has_data_starves_nobody() {
         let (other, mut peer) = pair().await;
         for _ in 0..20 {
             peer.write_all(b"x").unwrap();
-            timeout(LONG, other.read_exact(&mut [0]))
-                .await
-                .unwrap()
-                .unwrap();
+            timeout(LONG, other.read_exact(&mut [0])).await.unwrap().unwrap();
             sleep(Duration::from_micros(100)).await;
             yield_now().await;
         }
@@ -485,10 +446,7 @@ fn a_reset_while_nobody_waits_does_not_spin() {
         drop(peer);
         assert!(waits_while_idle(&waits).await < 10);
         // And it is not forgotten.
-        let error = timeout(LONG, socket.read(&mut [0; 8]))
-            .await
-            .unwrap()
-            .unwrap_err();
+        let error = timeout(LONG, socket.read(&mut [0; 8])).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         assert!(waits_while_idle(&waits).await < 10);
     });
@@ -504,21 +462,9 @@ fn bytes_and_an_end_that_nobody_reads_do_not_spin() {
         drop(peer);
         assert!(waits_while_idle(&waits).await < 10);
         let mut buffer = [0; 8];
-        assert_eq!(
-            timeout(LONG, socket.read(&mut buffer))
-                .await
-                .unwrap()
-                .unwrap(),
-            3
-        );
+        assert_eq!(timeout(LONG, socket.read(&mut buffer)).await.unwrap().unwrap(), 3);
         assert!(waits_while_idle(&waits).await < 10);
-        assert_eq!(
-            timeout(LONG, socket.read(&mut buffer))
-                .await
-                .unwrap()
-                .unwrap(),
-            0
-        );
+        assert_eq!(timeout(LONG, socket.read(&mut buffer)).await.unwrap().unwrap(), 0);
         assert!(waits_while_idle(&waits).await < 10);
     });
 }
@@ -633,11 +579,7 @@ fn a_new_socket_is_not_taken_for_the_one_that_had_its_number() {
             peer.write_all(b"for the old one").unwrap();
             drop(old);
             let (new, other) = UnixStream::pair().unwrap();
-            assert!(
-                [&new, &other]
-                    .iter()
-                    .any(|s| s.as_fd().as_raw_fd() == number)
-            );
+            assert!([&new, &other].iter().any(|s| s.as_fd().as_raw_fd() == number));
             let mut buffer = [0; 8];
             let mut read = pin!(new.read(&mut buffer));
             assert!(poll_once(read.as_mut()).await.is_none());
@@ -691,10 +633,7 @@ fn a_socket_under_another_runtime_is_an_error() {
         second.block_on(left.write_all(b"x")).unwrap_err(),
         future::block_on(left.write(b"x")).unwrap_err(),
     ] {
-        assert!(
-            error.to_string().contains("belongs to another runtime"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("belongs to another runtime"), "{error}");
     }
     // At home it works on, and after the runtime is gone it is still a socket.
     first.block_on(left.write_all(b"abc")).unwrap();
@@ -709,10 +648,7 @@ fn a_socket_under_another_runtime_is_an_error() {
 fn a_socket_outside_is_refused() {
     let (left, _right) = std::os::unix::net::UnixStream::pair().unwrap();
     let error = UnixStream::from_std(left).unwrap_err();
-    assert!(
-        error.to_string().contains("no runtime is running"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no runtime is running"), "{error}");
 }
 
 #[test]
@@ -730,19 +666,11 @@ fn readable_and_writable_say_what_is_true() {
         let (left, right) = (Async::new(left).unwrap(), Async::new(right).unwrap());
         timeout(LONG, left.writable()).await.unwrap().unwrap();
         assert!(timeout(SHORT, left.readable()).await.is_err());
-        right
-            .write_with(|mut socket| socket.write(b"x"))
-            .await
-            .unwrap();
+        right.write_with(|mut socket| socket.write(b"x")).await.unwrap();
         for _ in 0..2 {
             timeout(LONG, left.readable()).await.unwrap().unwrap();
         }
-        assert_eq!(
-            left.read_with(|mut socket| socket.read(&mut [0; 8]))
-                .await
-                .unwrap(),
-            1
-        );
+        assert_eq!(left.read_with(|mut socket| socket.read(&mut [0; 8])).await.unwrap(), 1);
         assert!(timeout(SHORT, left.readable()).await.is_err());
         let back: std::os::unix::net::UnixStream = left.into_inner();
         drop(back);
@@ -777,10 +705,7 @@ fn a_thousand_clients_are_accepted_and_served() {
         }
         for client in &clients {
             let mut byte = [0];
-            timeout(LONG, client.read_exact(&mut byte))
-                .await
-                .unwrap()
-                .unwrap();
+            timeout(LONG, client.read_exact(&mut byte)).await.unwrap().unwrap();
             assert_eq!(byte, [42]);
         }
     });
@@ -802,17 +727,10 @@ fn connecting_tries_every_address_and_returns_the_last_error() {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let error = TcpStream::connect(&[][..]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        let error = TcpStream::connect("no.such.host.invalid:80")
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("no.such.host.invalid"),
-            "{error}"
-        );
+        let error = TcpStream::connect("no.such.host.invalid:80").await.unwrap_err();
+        assert!(error.to_string().contains("no.such.host.invalid"), "{error}");
         // By name; one of its addresses is this one.
-        let by_name = TcpStream::connect(("localhost", open.port()))
-            .await
-            .unwrap();
+        let by_name = TcpStream::connect(("localhost", open.port())).await.unwrap();
         by_name.set_nodelay(true).unwrap();
         assert!(by_name.nodelay().unwrap());
     });
@@ -822,11 +740,7 @@ fn connecting_tries_every_address_and_returns_the_last_error() {
 fn a_connection_that_is_not_answered_can_be_given_up() {
     popleft::run(async {
         // A listener whose queue is full answers nobody.
-        let listener = TcpListener::options()
-            .backlog(0)
-            .bind("127.0.0.1:0")
-            .await
-            .unwrap();
+        let listener = TcpListener::options().backlog(0).bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut waiting = vec![];
         let mut given_up = false;
@@ -867,9 +781,7 @@ fn unix_sockets_connect_by_path() {
         let mut three = [0; 3];
         client.read_exact(&mut three).await.unwrap();
         assert_eq!(&three, b"abc");
-        let missing = UnixStream::connect(folder.join("missing"))
-            .await
-            .unwrap_err();
+        let missing = UnixStream::connect(folder.join("missing")).await.unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     });
     std::fs::remove_dir_all(&folder).unwrap();
@@ -884,25 +796,13 @@ fn without_descriptors_a_listener_waits_says_so_once_and_goes_on() {
         return runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let clients: Vec<_> = (0..3)
-                .map(|_| std::net::TcpStream::connect(address).unwrap())
-                .collect();
+            let clients: Vec<_> =
+                (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
             let limit = getrlimit(Resource::Nofile);
             let none_left = clients.last().unwrap().as_raw_fd() as u64;
-            setrlimit(
-                Resource::Nofile,
-                Rlimit {
-                    current: Some(none_left),
-                    ..limit
-                },
-            )
-            .unwrap();
+            setrlimit(Resource::Nofile, Rlimit { current: Some(none_left), ..limit }).unwrap();
             for _ in 0..3 {
-                assert!(
-                    timeout(Duration::from_millis(70), listener.accept())
-                        .await
-                        .is_err()
-                );
+                assert!(timeout(Duration::from_millis(70), listener.accept()).await.is_err());
             }
             assert!(waits.get() < 40, "{}", waits.get());
             setrlimit(Resource::Nofile, limit).unwrap();
@@ -911,11 +811,7 @@ fn without_descriptors_a_listener_waits_says_so_once_and_goes_on() {
             }
         });
     };
-    assert_eq!(
-        stderr.matches("cannot accept a connection").count(),
-        1,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("cannot accept a connection").count(), 1, "{stderr}");
     assert!(stderr.contains("trying again"), "{stderr}");
 }
 

@@ -107,11 +107,8 @@ fn more_jobs_than_threads_all_have_their_turn() {
 
 #[test]
 fn idle_threads_end_and_new_ones_come() {
-    let runtime = Runtime::builder()
-        .name("idle-test")
-        .pool_idle(Duration::from_millis(1))
-        .build()
-        .unwrap();
+    let runtime =
+        Runtime::builder().name("idle-test").pool_idle(Duration::from_millis(1)).build().unwrap();
     runtime.block_on(async {
         let mut threads = HashSet::new();
         // Every job finds a thread, though the one before has ended; as soon as a second thread is
@@ -120,9 +117,7 @@ fn idle_threads_end_and_new_ones_come() {
             threads.insert(spawn_blocking(|| thread::current().id()).await.unwrap());
             popleft::time::sleep(Duration::from_millis(3)).await;
         }
-        let name = spawn_blocking(|| thread::current().name().map(str::to_string))
-            .await
-            .unwrap();
+        let name = spawn_blocking(|| thread::current().name().map(str::to_string)).await.unwrap();
         assert!(name.unwrap().starts_with("idle-test-pool-"));
     });
 }
@@ -169,11 +164,7 @@ fn a_queued_job_that_is_aborted_never_runs() {
         });
         queued.abort();
         assert!(queued.await.unwrap_err().is_cancelled());
-        assert_eq!(
-            Arc::strong_count(&token),
-            1,
-            "what the job held is dropped with it"
-        );
+        assert_eq!(Arc::strong_count(&token), 1, "what the job held is dropped with it");
         gate.open();
         first.await.unwrap();
         spawn_blocking(|| ()).await.unwrap();
@@ -359,10 +350,7 @@ fn a_loop_that_gave_up_its_jobs_is_owed_nothing() {
 
 #[test]
 fn dropping_the_runtime_waits_for_running_jobs_but_not_for_ever() {
-    let patient = Runtime::builder()
-        .shutdown_timeout(Duration::from_secs(30))
-        .build()
-        .unwrap();
+    let patient = Runtime::builder().shutdown_timeout(Duration::from_secs(30)).build().unwrap();
     let ended = Arc::new(AtomicBool::new(false));
     let flag = ended.clone();
     let (begun, begins) = mpsc::channel();
@@ -377,10 +365,7 @@ fn dropping_the_runtime_waits_for_running_jobs_but_not_for_ever() {
     drop(patient);
     assert!(ended.load(Ordering::SeqCst));
 
-    let hasty = Runtime::builder()
-        .shutdown_timeout(Duration::from_millis(1))
-        .build()
-        .unwrap();
+    let hasty = Runtime::builder().shutdown_timeout(Duration::from_millis(1)).build().unwrap();
     let gate = Gate::default();
     let closed = gate.clone();
     let (begun, begins) = mpsc::channel();
@@ -398,11 +383,8 @@ fn dropping_the_runtime_waits_for_running_jobs_but_not_for_ever() {
 
 #[test]
 fn queued_jobs_are_dropped_with_the_runtime() {
-    let runtime = Runtime::builder()
-        .pool_size(1)
-        .shutdown_timeout(Duration::from_millis(1))
-        .build()
-        .unwrap();
+    let runtime =
+        Runtime::builder().pool_size(1).shutdown_timeout(Duration::from_millis(1)).build().unwrap();
     let gate = Gate::default();
     let closed = gate.clone();
     let token = Arc::new(());
@@ -429,10 +411,7 @@ fn queued_jobs_are_dropped_with_the_runtime() {
 
 #[test]
 fn a_result_that_comes_after_the_runtime_is_gone_is_dropped() {
-    let runtime = Runtime::builder()
-        .shutdown_timeout(Duration::ZERO)
-        .build()
-        .unwrap();
+    let runtime = Runtime::builder().shutdown_timeout(Duration::ZERO).build().unwrap();
     let gate = Gate::default();
     let closed = gate.clone();
     let token = Arc::new(());
@@ -471,10 +450,7 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
     // Not even the address space for one more stack, but enough for small things.
     let set_limit = |limit| {
         use rustix::process::{Resource, Rlimit, setrlimit};
-        let limit = Rlimit {
-            current: limit,
-            maximum: None,
-        };
+        let limit = Rlimit { current: limit, maximum: None };
         setrlimit(Resource::As, limit).unwrap();
     };
     let used = || {

@@ -69,10 +69,7 @@ fn many_signals_at_once_count_as_no_more_than_they_are() {
         }
         signals.recv().await.unwrap();
         let mut counted = 1;
-        while timeout(Duration::from_millis(5), signals.recv())
-            .await
-            .is_ok()
-        {
+        while timeout(Duration::from_millis(5), signals.recv()).await.is_ok() {
             counted += 1;
         }
         assert!(counted <= 200, "{counted}");
@@ -86,8 +83,5 @@ fn what_cannot_be_caught_is_refused() {
         assert!(error.to_string().contains("cannot be caught"), "{error}");
         assert!(signal::listen(100_000).is_err());
     });
-    assert!(
-        signal::listen(Signal::USR1.as_raw()).is_err(),
-        "no runtime runs here"
-    );
+    assert!(signal::listen(Signal::USR1.as_raw()).is_err(), "no runtime runs here");
 }

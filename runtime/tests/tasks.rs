@@ -280,10 +280,7 @@ fn the_loop_looks_outside_after_as_many_turns_as_it_was_told() {
         });
         // The deadline is seen at the first look, though there are always tasks that are ready.
         let before = events.borrow().iter().take_while(|e| **e == "poll").count();
-        assert_eq!(
-            before,
-            (turns as usize).max(2).div_ceil(turns as usize) * turns as usize
-        );
+        assert_eq!(before, (turns as usize).max(2).div_ceil(turns as usize) * turns as usize);
     }
 }
 
@@ -583,11 +580,7 @@ fn a_foreign_waker_that_panics_disturbs_nobody() {
             // A combinator of somebody's passes a waker of its own on.
             let mut task = spawn(settle());
             let waker = Waker::from(Arc::new(PanicsInWake));
-            assert!(
-                Pin::new(&mut task)
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_pending()
-            );
+            assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
             std::mem::forget(task);
         });
         runtime.block_on(settle());
@@ -599,29 +592,16 @@ fn a_panic_that_nobody_joins_is_printed_with_the_task() {
     let Some(stderr) = child::stderr_of("a_panic_that_nobody_joins_is_printed_with_the_task")
     else {
         return popleft::run(async {
-            drop(
-                task::Builder::new()
-                    .name("lonely")
-                    .spawn(async { panic!("the reason") }),
-            );
+            drop(task::Builder::new().name("lonely").spawn(async { panic!("the reason") }));
             settle().await;
             let ended = spawn(async { panic!("another reason") });
             settle().await;
             drop(ended);
         });
     };
-    for expected in [
-        "task 1",
-        "\"lonely\"",
-        "the reason",
-        "tasks.rs:",
-        "task 2",
-        "another reason",
-    ] {
-        let reports: String = stderr
-            .lines()
-            .filter(|l| l.contains("joined by nobody"))
-            .collect();
+    for expected in ["task 1", "\"lonely\"", "the reason", "tasks.rs:", "task 2", "another reason"]
+    {
+        let reports: String = stderr.lines().filter(|l| l.contains("joined by nobody")).collect();
         assert!(reports.contains(expected), "{expected} is not in {reports}");
     }
 }
@@ -851,9 +831,7 @@ fn wakers_outlive_the_runtime_and_do_nothing() {
         waker.wake_by_ref();
         waker.wake();
     }
-    thread::spawn(move || wakers.into_iter().for_each(Waker::wake))
-        .join()
-        .unwrap();
+    thread::spawn(move || wakers.into_iter().for_each(Waker::wake)).join().unwrap();
     // Nor do they reach a runtime that came later.
     popleft::run(settle());
 }
@@ -974,9 +952,7 @@ fn a_storm_of_foreign_wakes_costs_a_task_one_turn() {
         yield_now().await;
         let waker = kept.take().unwrap();
         // The loop stands still meanwhile, in this very turn.
-        thread::spawn(move || (0..10_000).for_each(|_| waker.wake_by_ref()))
-            .join()
-            .unwrap();
+        thread::spawn(move || (0..10_000).for_each(|_| waker.wake_by_ref())).join().unwrap();
         while polls_of(&events, task.id()) < 2 {
             popleft::time::sleep(Duration::ZERO).await;
         }
@@ -997,9 +973,7 @@ fn a_handle_spawns_aborts_and_stops_from_another_thread() {
     let other = thread::spawn(move || {
         assert_eq!(handle.spawn(async { 6 * 7 }).wait(), Ok(42));
         let lost = handle.spawn(async {
-            popleft::Handle::current()
-                .unwrap()
-                .abort(task::current().unwrap().id());
+            popleft::Handle::current().unwrap().abort(task::current().unwrap().id());
             pending::<()>().await;
         });
         assert_eq!(lost.wait(), Err(popleft::Lost));
@@ -1036,10 +1010,7 @@ fn what_is_asked_of_a_runtime_that_is_gone_is_lost_and_says_so() {
 fn a_stop_before_the_run_stops_the_run() {
     let runtime = Runtime::new().unwrap();
     runtime.handle().stop();
-    assert_eq!(
-        runtime.try_block_on(pending::<()>()),
-        Err(RunError::Stopped)
-    );
+    assert_eq!(runtime.try_block_on(pending::<()>()), Err(RunError::Stopped));
     assert_eq!(runtime.try_block_on(async { 1 }), Ok(1));
 }
 
@@ -1051,10 +1022,7 @@ fn waiting_for_a_remote_handle_on_the_loops_own_thread_is_refused() {
                 let _ = popleft::Handle::current().unwrap().spawn(async {}).wait();
             });
             let error = task.await.unwrap_err();
-            assert!(
-                error.to_string().contains("await the handle instead"),
-                "{error}"
-            );
+            assert!(error.to_string().contains("await the handle instead"), "{error}");
         });
     });
 }
@@ -1112,13 +1080,7 @@ fn a_program_that_waits_for_another_thread_is_told_so_after_a_while_and_goes_on(
             .await;
         });
     };
-    assert_eq!(
-        stderr
-            .matches("for a second no other thread has woken one")
-            .count(),
-        1,
-        "{stderr}"
-    );
+    assert_eq!(stderr.matches("for a second no other thread has woken one").count(), 1, "{stderr}");
 }
 
 #[test]

@@ -101,9 +101,7 @@ fn the_past_is_ready_at_once_and_the_far_future_is_not() {
         assert!(at_once.await);
         for far in [Duration::MAX, HOUR * 24 * 365 * 20] {
             assert_eq!(
-                timeout(Duration::from_millis(1), sleep(far))
-                    .await
-                    .map_err(|_| ()),
+                timeout(Duration::from_millis(1), sleep(far)).await.map_err(|_| ()),
                 Err(())
             );
         }
@@ -192,10 +190,7 @@ fn a_dropped_sleep_leaves_no_timer() {
         assert!(aborted.await.is_err());
         timeout(HOUR, yield_now()).await.unwrap();
     });
-    assert_eq!(
-        *log.borrow(),
-        ["set", "cancelled", "set", "cancelled", "set", "cancelled"]
-    );
+    assert_eq!(*log.borrow(), ["set", "cancelled", "set", "cancelled", "set", "cancelled"]);
 }
 
 #[test]
@@ -276,11 +271,9 @@ fn a_dropped_tick_loses_nothing() {
 fn missed_ticks_come_at_once_late_or_never() {
     popleft::run(async {
         let period = Duration::from_millis(1);
-        for behavior in [
-            MissedTickBehavior::Burst,
-            MissedTickBehavior::Delay,
-            MissedTickBehavior::Skip,
-        ] {
+        for behavior in
+            [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip]
+        {
             let start = Instant::now() - period * 10;
             let mut interval = interval_at(start, period);
             interval.set_missed_tick_behavior(behavior);

@@ -43,22 +43,16 @@ pub(crate) const SEQUENTIAL: Kind = kind(env!("CARGO_BIN_EXE_fib-sequential"), &
 pub(crate) const THREADS: Kind = kind(env!("CARGO_BIN_EXE_fib-threads"), &[]);
 pub(crate) const GIL: Kind = kind(env!("CARGO_BIN_EXE_fib-gil"), &[]);
 pub(crate) const PROCESSES: Kind = kind(env!("CARGO_BIN_EXE_fib-processes"), &["--workers", "2"]);
-pub(crate) const GENERATORS_INLINE: Kind = kind(
-    env!("CARGO_BIN_EXE_fib-generators"),
-    &["--compute", "inline"],
-);
-pub(crate) const GENERATORS: Kind = kind(
-    env!("CARGO_BIN_EXE_fib-generators"),
-    &["--compute", "threads"],
-);
+pub(crate) const GENERATORS_INLINE: Kind =
+    kind(env!("CARGO_BIN_EXE_fib-generators"), &["--compute", "inline"]);
+pub(crate) const GENERATORS: Kind =
+    kind(env!("CARGO_BIN_EXE_fib-generators"), &["--compute", "threads"]);
 pub(crate) const TASKS_INLINE: Kind =
     kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "inline"]);
 pub(crate) const TASKS: Kind = kind(env!("CARGO_BIN_EXE_fib-tasks"), &["--compute", "threads"]);
 
-pub(crate) const CORES_INLINE: Kind = kind(
-    env!("CARGO_BIN_EXE_fib-cores"),
-    &["--compute", "inline", "--cores", "3"],
-);
+pub(crate) const CORES_INLINE: Kind =
+    kind(env!("CARGO_BIN_EXE_fib-cores"), &["--compute", "inline", "--cores", "3"]);
 pub(crate) const CORES: Kind = kind(env!("CARGO_BIN_EXE_fib-cores"), &["--cores", "2"]);
 
 pub(crate) const EVERY_KIND: [Kind; 10] = [
@@ -148,11 +142,7 @@ impl Server {
             .unwrap();
         let stdout = process.stdout.take().unwrap();
         let stderr = process.stderr.take().unwrap();
-        let mut server = Server {
-            process,
-            stderr: BufReader::new(stderr),
-            addr: String::new(),
-        };
+        let mut server = Server { process, stderr: BufReader::new(stderr), addr: String::new() };
         wait_for_input(&stdout);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -204,11 +194,7 @@ impl Server {
         });
         let mut stderr = String::new();
         self.stderr.read_to_string(&mut stderr).unwrap();
-        assert_eq!(
-            status.and_then(|s| s.code()),
-            Some(0),
-            "{status:?}: {stderr}"
-        );
+        assert_eq!(status.and_then(|s| s.code()), Some(0), "{status:?}: {stderr}");
         stderr
     }
 }
@@ -263,9 +249,7 @@ impl Server {
 
     /// How many files, sockets and pipes it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .unwrap()
-            .count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// The processes that it has started and not yet buried.
@@ -279,10 +263,7 @@ impl Server {
 pub(crate) fn children(parent: Pid) -> Vec<Pid> {
     let mut children = vec![];
     // A parent that is gone, and a thread that ends meanwhile, have none.
-    for thread in std::fs::read_dir(format!("/proc/{parent}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten()
     {
         let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
         let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
@@ -295,12 +276,7 @@ pub(crate) fn children(parent: Pid) -> Vec<Pid> {
 pub(crate) fn ticks(process: Pid) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     // After the name, which is in parentheses and may hold spaces.
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let [user, system] = [fields[11], fields[12]].map(|field| field.parse::<u64>().unwrap());
     user + system
 }
@@ -346,9 +322,7 @@ impl Client {
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_write_timeout(Some(LONG)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client {
-            answers: BufReader::new(stream),
-        }
+        Client { answers: BufReader::new(stream) }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -418,12 +392,7 @@ pub(crate) fn address_without_a_server() -> (Socket, String) {
 
 /// Runs a program to its end.
 pub(crate) fn run(program: &str, args: &[&str]) -> Output {
-    Command::new(program)
-        .args(args)
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    Command::new(program).args(args).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap()
 }
 
 /// A program that is at work; killed when a test fails.

@@ -109,9 +109,7 @@ fn a_thousand_clients_are_served(kind: Kind) {
         let each = (server.memory_kib() - memory) / count;
         assert!(each < 64, "{each} KiB for a connection");
         drop(clients);
-        until("all connections are closed", || {
-            server.descriptors() == descriptors
-        });
+        until("all connections are closed", || server.descriptors() == descriptors);
     }
     assert_eq!(warm_up.ask("11"), "89");
 }
@@ -147,9 +145,7 @@ fn a_reset_in_mid_request_costs_only_its_own_connection(kind: Kind) {
     }
     assert_eq!(server.connect().ask("10"), "55");
     #[cfg(target_os = "linux")]
-    until("all connections are closed", || {
-        server.descriptors() == descriptors
-    });
+    until("all connections are closed", || server.descriptors() == descriptors);
     // It is nobody's fault, and nothing to talk about.
     server.signal(Signal::TERM);
     drop(other);
@@ -194,9 +190,8 @@ fn a_client_that_never_reads_is_held_back_and_nothing_is_lost() {
         if !kind.is_sequential() {
             // The first has shown how much the server needs in any case.
             let before = server.memory_kib();
-            let more: Vec<Client> = (0..4)
-                .map(|_| Client::connect_with_small_buffers(&server.addr))
-                .collect();
+            let more: Vec<Client> =
+                (0..4).map(|_| Client::connect_with_small_buffers(&server.addr)).collect();
             for client in &more {
                 send_until_held_back(&server, client);
             }
@@ -207,9 +202,7 @@ fn a_client_that_never_reads_is_held_back_and_nothing_is_lost() {
         // It reads after all, and every request that was taken is answered.
         first.say_goodbye();
         let answers = first.rest();
-        let all_refused = answers
-            .lines()
-            .all(|answer| answer.ends_with("not a number"));
+        let all_refused = answers.lines().all(|answer| answer.ends_with("not a number"));
         assert!(all_refused);
         assert_eq!(answers.lines().count(), sent);
     });

@@ -7,10 +7,7 @@ use crate::server_process::{EVERY_KIND, run, text};
 /// Whether there is a Python. Without one the test says that it was skipped, unless all tools have
 /// to be there.
 fn python_is_here() -> bool {
-    let version = Command::new("python3")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
+    let version = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     match version {
         Ok(status) => status.success(),
         Err(error) => {
@@ -27,10 +24,7 @@ fn python_clients_work_against_every_server_unchanged() {
     if !python_is_here() {
         return;
     }
-    let client = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/python/talk_client.py"
-    );
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/talk_client.py");
     for kind in EVERY_KIND {
         let server = kind.start();
         let (host, port) = server.addr.rsplit_once(':').unwrap();

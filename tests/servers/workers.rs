@@ -18,11 +18,8 @@ fn kill(worker: Pid) {
 
 /// The worker that computes, as soon as one has computed for a while.
 fn the_busy_one(server: &Server) -> Pid {
-    let before: Vec<(Pid, u64)> = server
-        .children()
-        .into_iter()
-        .map(|pid| (pid, ticks(pid)))
-        .collect();
+    let before: Vec<(Pid, u64)> =
+        server.children().into_iter().map(|pid| (pid, ticks(pid))).collect();
     let mut busy = None;
     until("a worker computes", || {
         let works = |&&(pid, since): &&(Pid, u64)| ticks(pid) >= since + 3;
@@ -55,10 +52,7 @@ fn a_worker_that_is_killed_costs_its_own_request_and_is_replaced() {
     the_busy_one(&server);
     assert_eq!(unlucky.ask("12"), "144");
     let workers = server.children();
-    assert!(
-        workers.len() == 2 && !workers.contains(&worker),
-        "{workers:?}"
-    );
+    assert!(workers.len() == 2 && !workers.contains(&worker), "{workers:?}");
 }
 
 #[test]

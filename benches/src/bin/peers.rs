@@ -9,7 +9,5 @@ use popleft_benches::{bench, child, share};
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> ExitCode {
-    child::main()
-        .or_else(share::main)
-        .unwrap_or_else(bench::main)
+    child::main().or_else(share::main).unwrap_or_else(bench::main)
 }

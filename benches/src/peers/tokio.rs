@@ -52,10 +52,7 @@ impl Peer for LocalSet {
 
 impl Peer for LocalRuntime {
     fn run<F: Future<Output: 'static> + 'static>(future: F) -> F::Output {
-        builder()
-            .build_local(Default::default())
-            .unwrap()
-            .block_on(future)
+        builder().build_local(Default::default()).unwrap().block_on(future)
     }
 
     #[inline]

@@ -77,9 +77,7 @@ async fn tokio_server(addr: SocketAddr) -> io::Result<()> {
 
 #[cfg(feature = "peers")]
 fn tokio_local_set(addr: SocketAddr) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, tokio_server(addr))
 }
 
@@ -226,12 +224,7 @@ mod limit {
         listener.set_nonblocking(true)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let readable = epoll::EventFlags::IN;
-        epoll::add(
-            &epoll,
-            &listener,
-            epoll::EventData::new_u64(LISTENER),
-            readable,
-        )?;
+        epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), readable)?;
         let mut streams: Vec<Option<TcpStream>> = Vec::new();
         let mut events = Vec::with_capacity(1024);
         let mut buffer = [0; BUFFER];

@@ -95,13 +95,7 @@ macro_rules! operation {
 }
 
 const fn echo(clients: usize) -> Load {
-    Load {
-        clients,
-        idle: 0,
-        reconnect: false,
-        warm_up: 0.1,
-        seconds: 0.0,
-    }
+    Load { clients, idle: 0, reconnect: false, warm_up: 0.1, seconds: 0.0 }
 }
 
 /// All rows, in the order of the table.
@@ -116,11 +110,7 @@ pub const ALL: &[Row] = &[
     Row {
         name: "yield-1000",
         title: "1000 tasks yield in turn",
-        kind: operation!(
-            10_000,
-            yields::yields(1_000),
-            Some(|n| yields::limit(1_000, n))
-        ),
+        kind: operation!(10_000, yields::yields(1_000), Some(|n| yields::limit(1_000, n))),
         goals: &[Goal::OfBestAtMost(0.45)],
         note: "monoio polls a task that woke itself again at once: not in turn",
     },
@@ -180,11 +170,7 @@ pub const ALL: &[Row] = &[
     Row {
         name: "offload-100",
         title: "offload, 100 in flight",
-        kind: operation!(
-            1_000,
-            threads::offloaded_together(),
-            LIMIT_OF_OFFLOAD_TOGETHER
-        ),
+        kind: operation!(1_000, threads::offloaded_together(), LIMIT_OF_OFFLOAD_TOGETHER),
         goals: &[Goal::OfBestAtMost(0.5)],
         note: "the limit, monoio (4) and glommio (1) have few threads; the others start more",
     },
@@ -201,43 +187,28 @@ pub const ALL: &[Row] = &[
     Row {
         name: "echo-1",
         title: "echo, 1 connection, on one core",
-        kind: Kind::Server {
-            load: echo(1),
-            one_core: true,
-        },
+        kind: Kind::Server { load: echo(1), one_core: true },
         goals: &[Goal::OfLimitAtLeast(0.98), Goal::AheadOnEpoll],
         note: "",
     },
     Row {
         name: "echo-100",
         title: "echo, 100 connections",
-        kind: Kind::Server {
-            load: echo(100),
-            one_core: false,
-        },
+        kind: Kind::Server { load: echo(100), one_core: false },
         goals: &[Goal::OfLimitAtLeast(0.98), Goal::AheadOnEpoll],
         note: "with io_uring the kernel may do a part of the work on other threads",
     },
     Row {
         name: "echo-1000",
         title: "echo, 1000 connections",
-        kind: Kind::Server {
-            load: echo(1_000),
-            one_core: false,
-        },
+        kind: Kind::Server { load: echo(1_000), one_core: false },
         goals: &[Goal::OfLimitAtLeast(0.98), Goal::AheadOnEpoll],
         note: "",
     },
     Row {
         name: "connect",
         title: "connect, one request, close",
-        kind: Kind::Server {
-            load: Load {
-                reconnect: true,
-                ..echo(8)
-            },
-            one_core: false,
-        },
+        kind: Kind::Server { load: Load { reconnect: true, ..echo(8) }, one_core: false },
         goals: &[Goal::OfLimitAtLeast(0.98)],
         note: "the load connects with blocking calls, eight connections being open",
     },

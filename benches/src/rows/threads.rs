@@ -20,10 +20,7 @@ struct Bell {
 
 /// A task asks another thread to wake it, sleeps, and is woken.
 pub fn woken<P: Peer>(operations: u64) -> Sample {
-    let bell = Arc::new(Bell {
-        waker: Mutex::new(None),
-        rung: AtomicU64::new(0),
-    });
+    let bell = Arc::new(Bell { waker: Mutex::new(None), rung: AtomicU64::new(0) });
     let theirs = bell.clone();
     let other = thread::spawn(move || {
         while theirs.rung.load(Acquire) < operations {
@@ -123,12 +120,7 @@ pub mod limit {
 
         fn wait(&self) {
             let mut events = Vec::with_capacity(1);
-            epoll::wait(
-                &self.epoll,
-                rustix::buffer::spare_capacity(&mut events),
-                None,
-            )
-            .unwrap();
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
         }
     }
 
@@ -141,12 +133,7 @@ pub mod limit {
         let other = thread::spawn(move || {
             for i in 0..operations {
                 let number = questions.0.lock().unwrap();
-                drop(
-                    questions
-                        .1
-                        .wait_while(number, |number| *number <= i)
-                        .unwrap(),
-                );
+                drop(questions.1.wait_while(number, |number| *number <= i).unwrap());
                 theirs.ring();
             }
         });
@@ -173,10 +160,7 @@ pub mod limit {
         fn work(&self) {
             loop {
                 let jobs = self.jobs.lock().unwrap();
-                let mut jobs = self
-                    .submitted
-                    .wait_while(jobs, |jobs| jobs.is_empty())
-                    .unwrap();
+                let mut jobs = self.submitted.wait_while(jobs, |jobs| jobs.is_empty()).unwrap();
                 let Some(Some(job)) = jobs.pop_front() else {
                     return;
                 };

@@ -94,9 +94,7 @@ fn scattered(i: u64) -> Duration {
 pub fn fired<P: Peer>(operations: u64) -> Sample {
     P::run(async move {
         let watch = Stopwatch::start();
-        let sleeping: Vec<_> = (0..operations)
-            .map(|i| P::spawn(P::sleep(scattered(i))))
-            .collect();
+        let sleeping: Vec<_> = (0..operations).map(|i| P::spawn(P::sleep(scattered(i)))).collect();
         for task in sleeping {
             task.await;
         }
@@ -114,10 +112,7 @@ pub fn fired_limit(operations: u64) -> Sample {
     while let Some((Reverse(deadline), _)) = heap.peek() {
         thread::sleep(deadline.saturating_duration_since(Instant::now()));
         let now = Instant::now();
-        while heap
-            .peek()
-            .is_some_and(|(Reverse(deadline), _)| *deadline <= now)
-        {
+        while heap.peek().is_some_and(|(Reverse(deadline), _)| *deadline <= now) {
             black_box(heap.pop());
         }
     }

@@ -19,9 +19,7 @@ pub fn yields<P: Peer>(tasks: u64, operations: u64) -> Sample {
 pub async fn inside<P: Peer>(tasks: u64, operations: u64) -> Sample {
     let turns = operations.div_ceil(tasks);
     let watch = Stopwatch::start();
-    let spawned: Vec<_> = (0..tasks)
-        .map(|_| P::spawn(yield_often::<P>(turns)))
-        .collect();
+    let spawned: Vec<_> = (0..tasks).map(|_| P::spawn(yield_often::<P>(turns))).collect();
     for task in spawned {
         task.await;
     }

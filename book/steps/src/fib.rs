@@ -32,9 +32,7 @@ fn fib(n: u32) -> u64 {
 pub fn listen(numbers: &[u64]) -> TcpListener {
     let port = numbers.first().map_or(0, |&port| port as u16);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
+    let address = listener.local_addr().expect("a bound socket has an address");
     println!("listening on {address}");
     listener
 }
@@ -46,9 +44,7 @@ pub fn listen(numbers: &[u64]) -> TcpListener {
 /// When the port is taken.
 pub fn listen_non_blocking(numbers: &[u64]) -> Rc<TcpListener> {
     let listener = listen(numbers);
-    listener
-        .set_nonblocking(true)
-        .expect("a socket can be non-blocking");
+    listener.set_nonblocking(true).expect("a socket can be non-blocking");
     Rc::new(listener)
 }
 
@@ -62,11 +58,7 @@ pub struct Connection {
 impl Connection {
     /// `receive` and `send` wait.
     pub fn blocking(socket: TcpStream) -> Connection {
-        Connection {
-            socket: Rc::new(socket),
-            input: Vec::new(),
-            output: Vec::new(),
-        }
+        Connection { socket: Rc::new(socket), input: Vec::new(), output: Vec::new() }
     }
 
     /// `receive` and `send` do not wait.
@@ -75,9 +67,7 @@ impl Connection {
     ///
     /// When the system refuses, which it does to no socket.
     pub fn non_blocking(socket: TcpStream) -> Connection {
-        socket
-            .set_nonblocking(true)
-            .expect("a socket can be non-blocking");
+        socket.set_nonblocking(true).expect("a socket can be non-blocking");
         Connection::blocking(socket)
     }
 
@@ -93,10 +83,7 @@ impl Connection {
             Err(error) => return Err(error),
         }
         if self.input.len() > LONGEST_LINE {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                "a line without an end",
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, "a line without an end"));
         }
         Ok(true)
     }

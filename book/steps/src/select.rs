@@ -34,17 +34,13 @@ struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        POLLER
-            .delete(&self.socket)
-            .expect("the poller knows a watched socket");
+        POLLER.delete(&self.socket).expect("the poller knows a watched socket");
     }
 }
 
 impl<T> Default for Sockets<T> {
     fn default() -> Sockets<T> {
-        Sockets {
-            waiting: RefCell::default(),
-        }
+        Sockets { waiting: RefCell::default() }
     }
 }
 

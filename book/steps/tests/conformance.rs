@@ -48,34 +48,22 @@ fn step_4_does_the_same_with_futures() {
 
 #[test]
 fn step_5_sleeps() {
-    step(
-        env!("CARGO_BIN_EXE_step-5"),
-        "countdown serve crowd sleep yield",
-    );
+    step(env!("CARGO_BIN_EXE_step-5"), "countdown serve crowd sleep yield");
 }
 
 #[test]
 fn step_6_does_the_same_with_wakers() {
-    step(
-        env!("CARGO_BIN_EXE_step-6"),
-        "countdown serve crowd sleep yield",
-    );
+    step(env!("CARGO_BIN_EXE_step-6"), "countdown serve crowd sleep yield");
 }
 
 #[test]
 fn step_7_joins() {
-    step(
-        env!("CARGO_BIN_EXE_step-7"),
-        "countdown serve crowd sleep yield join",
-    );
+    step(env!("CARGO_BIN_EXE_step-7"), "countdown serve crowd sleep yield join");
 }
 
 #[test]
 fn step_8_keeps_all_laws() {
-    step(
-        env!("CARGO_BIN_EXE_step-8"),
-        "countdown serve crowd sleep yield join offload",
-    );
+    step(env!("CARGO_BIN_EXE_step-8"), "countdown serve crowd sleep yield join offload");
 }
 
 #[test]
@@ -83,43 +71,22 @@ fn a_program_of_threads_keeps_all_laws_as_well() {
     let program = Program::new(env!("CARGO_BIN_EXE_broken"), &["nothing"]);
     keeps_the_laws_of(
         &program,
-        &[
-            "countdown",
-            "serve",
-            "crowd",
-            "sleep",
-            "yield",
-            "join",
-            "offload",
-        ],
+        &["countdown", "serve", "crowd", "sleep", "yield", "join", "offload"],
     );
 }
 
 #[test]
 fn asyncio_keeps_all_laws_as_well() {
-    let found = Command::new("python3")
-        .args(["-c", "import asyncio"])
-        .output();
+    let found = Command::new("python3").args(["-c", "import asyncio"]).output();
     if !found.is_ok_and(|output| output.status.success()) {
-        assert!(
-            env::var_os("POPLEFT_REQUIRE_TOOLS").is_none(),
-            "python3 is missing"
-        );
+        assert!(env::var_os("POPLEFT_REQUIRE_TOOLS").is_none(), "python3 is missing");
         return eprintln!("skipped: no python3");
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/asyncio_runtime.py");
     let program = Program::new("python3", &[script.to_str().unwrap()]);
     keeps_the_laws_of(
         &program,
-        &[
-            "countdown",
-            "serve",
-            "crowd",
-            "sleep",
-            "yield",
-            "join",
-            "offload",
-        ],
+        &["countdown", "serve", "crowd", "sleep", "yield", "join", "offload"],
     );
 }
 
@@ -142,9 +109,7 @@ const BREAKS: &[(&str, &[&str])] = &[
 ];
 
 fn law(name: &str) -> &'static Law {
-    LAWS.iter()
-        .find(|law| law.name == name)
-        .expect("the law exists")
+    LAWS.iter().find(|law| law.name == name).expect("the law exists")
 }
 
 #[test]
@@ -157,10 +122,7 @@ fn who_breaks_a_law_fails_it() {
                     let program = Program::new(env!("CARGO_BIN_EXE_broken"), &[how]);
                     let program = program.with_patience(Duration::from_secs(2));
                     let verdict = judge(&program, law(name));
-                    assert!(
-                        matches!(verdict, Verdict::Fail(_)),
-                        "{how}, {name}: {verdict:?}"
-                    );
+                    assert!(matches!(verdict, Verdict::Fail(_)), "{how}, {name}: {verdict:?}");
                 });
             }
         }
@@ -187,10 +149,7 @@ fn conformance(words: &[&str]) -> Output {
 }
 
 fn lines(output: &Output) -> Vec<String> {
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(String::from)
-        .collect()
+    String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
 }
 
 #[test]
@@ -199,17 +158,9 @@ fn the_suite_finds_a_step_by_its_name_and_prints_a_line_for_each_law() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines = lines(&output);
     assert_eq!(lines.len(), LAWS.len() + 1);
-    assert!(
-        lines[0].starts_with("pass ") && lines[0].contains("turns"),
-        "{}",
-        lines[0]
-    );
+    assert!(lines[0].starts_with("pass ") && lines[0].contains("turns"), "{}", lines[0]);
     assert!(lines[2].starts_with("not claimed "), "{}", lines[2]);
-    assert!(
-        lines[LAWS.len()].starts_with("2 pass, 0 FAIL"),
-        "{}",
-        lines[LAWS.len()]
-    );
+    assert!(lines[LAWS.len()].starts_with("2 pass, 0 FAIL"), "{}", lines[LAWS.len()]);
 }
 
 #[test]
@@ -230,10 +181,7 @@ fn the_suite_says_what_was_expected_and_what_came() {
 fn the_suite_refuses_what_it_cannot_judge() {
     assert_eq!(conformance(&["/no/such/program"]).status.code(), Some(2));
     assert_eq!(conformance(&["step-9"]).status.code(), Some(2));
-    assert_eq!(
-        conformance(&["step-1", "no-such-law"]).status.code(),
-        Some(2)
-    );
+    assert_eq!(conformance(&["step-1", "no-such-law"]).status.code(), Some(2));
     assert_eq!(conformance(&["--command", " "]).status.code(), Some(2));
     // A program that claims nothing keeps no law.
     assert_eq!(conformance(&["step-1", "join"]).status.code(), Some(1));

@@ -17,20 +17,13 @@ const STEPS: [(&str, &str); 8] = [
 
 fn run(step: usize, words: &[&str]) -> Output {
     let (_, path) = STEPS[step - 1];
-    Command::new(path)
-        .args(words)
-        .output()
-        .expect("the step starts")
+    Command::new(path).args(words).output().expect("the step starts")
 }
 
 fn printed(step: usize, words: &[&str]) -> String {
     let output = run(step, words);
     assert!(output.status.success(), "step {step} {words:?}: {output:?}");
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -45,40 +38,24 @@ fn a_step_has_at_most_150_lines() {
 #[test]
 fn step_1_alone_prints_the_countdowns_of_the_talk() {
     let lines = printed(1, &[]);
-    assert!(
-        lines.starts_with("10 5 20 9 4 19 8 3 18 7 2 17 6 1 16 5 15"),
-        "{lines}"
-    );
+    assert!(lines.starts_with("10 5 20 9 4 19 8 3 18 7 2 17 6 1 16 5 15"), "{lines}");
     assert!(lines.ends_with("4 3 2 1"), "{lines}");
 }
 
 #[test]
 fn all_steps_count_down_alike() {
     for step in 1..=8 {
-        assert_eq!(
-            printed(step, &["countdown", "2", "1", "3"]),
-            "2 1 3 1 2 1",
-            "step {step}"
-        );
+        assert_eq!(printed(step, &["countdown", "2", "1", "3"]), "2 1 3 1 2 1", "step {step}");
         assert_eq!(printed(step, &["countdown"]), "", "step {step}");
     }
 }
 
 #[test]
 fn a_step_says_which_scenarios_it_does_not_know() {
-    for (step, unknown) in [
-        (1, "serve"),
-        (2, "crowd"),
-        (4, "sleep"),
-        (6, "join"),
-        (7, "offload"),
-    ] {
+    for (step, unknown) in [(1, "serve"), (2, "crowd"), (4, "sleep"), (6, "join"), (7, "offload")] {
         let output = run(step, &[unknown, "1"]);
         assert_eq!(output.status.code(), Some(64), "step {step}");
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains(unknown),
-            "step {step}"
-        );
+        assert!(String::from_utf8_lossy(&output.stderr).contains(unknown), "step {step}");
     }
     assert_eq!(run(8, &["sleep", "soon"]).status.code(), Some(2));
 }
@@ -86,10 +63,7 @@ fn a_step_says_which_scenarios_it_does_not_know() {
 #[test]
 fn step_5_sleeps_and_step_7_joins_when_asked_for_nothing() {
     assert_eq!(printed(5, &[]), "100 200 300");
-    assert_eq!(
-        printed(7, &[]),
-        "100 200 300 joined 600 joined 200 joined 400"
-    );
+    assert_eq!(printed(7, &[]), "100 200 300 joined 600 joined 200 joined 400");
 }
 
 /// The idea of step 6, in numbers: 4 tasks that sleep are polled twice each with wakers, and without end while busy.
@@ -99,9 +73,7 @@ fn wakers_spare_the_polls_that_the_busy_draft_makes() {
         let output = run(6, words);
         assert!(output.status.success(), "{output:?}");
         let words = String::from_utf8(output.stderr).unwrap();
-        let number = words
-            .strip_suffix(" polls\n")
-            .expect("the count comes last");
+        let number = words.strip_suffix(" polls\n").expect("the count comes last");
         number.parse().unwrap()
     };
     // The main task once; each sleeper at its start and at its deadline.

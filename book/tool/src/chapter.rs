@@ -129,10 +129,7 @@ impl<'a> Weaver<'a> {
         if let Some(source) = self.sources.get(path) {
             return Ok(Rc::clone(source));
         }
-        let text = self
-            .repository
-            .read(path)
-            .map_err(|error| format!("{error:#}"))?;
+        let text = self.repository.read(path).map_err(|error| format!("{error:#}"))?;
         let source = SourceFile::new(path, text).map_err(|error| format!("{error:#}"))?;
         let source = Rc::new(source);
         self.sources.insert(path.to_string(), Rc::clone(&source));
@@ -147,9 +144,7 @@ struct Arguments {
 
 impl Arguments {
     fn of(tag: &Tag) -> Arguments {
-        Arguments {
-            words: tag.words.clone(),
-        }
+        Arguments { words: tag.words.clone() }
     }
 
     /// The first word, which must be a plain one.
@@ -188,9 +183,7 @@ impl Arguments {
         let Some(value) = self.option(key) else {
             return Ok(None);
         };
-        let number = value
-            .parse()
-            .map_err(|_| format!("{key}={value} is no number"))?;
+        let number = value.parse().map_err(|_| format!("{key}={value} is no number"))?;
         Ok(Some(number))
     }
 

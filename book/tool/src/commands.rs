@@ -101,10 +101,7 @@ fn check(repository: &Repository, outputs: &Outputs) -> Result<()> {
 fn open(page: &PathBuf) -> Result<()> {
     for opener in ["xdg-open", "open"] {
         let mut command = Process::new(opener);
-        command
-            .arg(page)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.arg(page).stdout(Stdio::null()).stderr(Stdio::null());
         if command.status().is_ok_and(|status| status.success()) {
             return Ok(());
         }

@@ -43,10 +43,7 @@ fn fences(text: &str) -> Vec<Fence<'_>> {
                 open = None;
             }
         } else if run.len() >= 3 && !info.contains('`') {
-            found.push(Fence {
-                line: index + 1,
-                info: info.trim(),
-            });
+            found.push(Fence { line: index + 1, info: info.trim() });
             open = Some(run);
         }
     }
@@ -106,9 +103,7 @@ struct Libraries {
 
 impl Libraries {
     fn build(repository: &Repository, examples: &Examples) -> Result<Libraries> {
-        let mut libraries = Libraries {
-            arguments: Vec::new(),
-        };
+        let mut libraries = Libraries { arguments: Vec::new() };
         if examples.packages.is_empty() {
             return Ok(libraries);
         }
@@ -117,30 +112,20 @@ impl Libraries {
         for package in &examples.packages {
             command.args(["--package", package]);
         }
-        let output = command
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start cargo")?;
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
         if !output.status.success() {
             bail!("cargo build of the examples' libraries failed");
         }
         let artifacts = artifacts(&String::from_utf8_lossy(&output.stdout));
         for name in &examples.crates {
-            let found = artifacts
-                .iter()
-                .rev()
-                .find(|(artifact, _)| artifact == name);
+            let found = artifacts.iter().rev().find(|(artifact, _)| artifact == name);
             let (_, file) = found.with_context(|| format!("no package builds the crate {name}"))?;
             libraries.arguments.push("--extern".to_string());
-            libraries
-                .arguments
-                .push(format!("{name}={}", file.display()));
+            libraries.arguments.push(format!("{name}={}", file.display()));
         }
         for folder in folders(&artifacts) {
             libraries.arguments.push("-L".to_string());
-            libraries
-                .arguments
-                .push(format!("dependency={}", folder.display()));
+            libraries.arguments.push(format!("dependency={}", folder.display()));
         }
         Ok(libraries)
     }
@@ -156,16 +141,10 @@ fn artifacts(messages: &str) -> Vec<(String, PathBuf)> {
         if message["reason"] != "compiler-artifact" {
             continue;
         }
-        let name = message["target"]["name"]
-            .as_str()
-            .unwrap_or("")
-            .replace('-', "_");
+        let name = message["target"]["name"].as_str().unwrap_or("").replace('-', "_");
         for file in message["filenames"].as_array().into_iter().flatten() {
             let file = PathBuf::from(file.as_str().unwrap_or(""));
-            if file
-                .extension()
-                .is_some_and(|extension| extension == "rlib")
-            {
+            if file.extension().is_some_and(|extension| extension == "rlib") {
                 found.push((name.clone(), file));
             }
         }
@@ -180,11 +159,8 @@ fn folders(artifacts: &[(String, PathBuf)]) -> Vec<PathBuf> {
         let Some(folder) = file.parent() else {
             continue;
         };
-        let deps = if folder.ends_with("deps") {
-            folder.to_path_buf()
-        } else {
-            folder.join("deps")
-        };
+        let deps =
+            if folder.ends_with("deps") { folder.to_path_buf() } else { folder.join("deps") };
         if !found.contains(&deps) {
             found.push(deps);
         }
@@ -244,10 +220,7 @@ fn compile_python(repository: &Repository) -> Result<Vec<Problem>> {
         println!("{} Python files compile", files.len());
     } else {
         let said = process::tail(&String::from_utf8_lossy(&output.stderr));
-        problems.push(Problem::new(
-            "book/src",
-            format!("a Python file does not compile{said}"),
-        ));
+        problems.push(Problem::new("book/src", format!("a Python file does not compile{said}")));
     }
     Ok(problems)
 }

@@ -68,10 +68,7 @@ pub fn code_figure(kind: &str, caption: &str, lines: &str) -> String {
 
 /// A command as one types it.
 pub fn command(command: &str) -> String {
-    let lines: String = command
-        .lines()
-        .map(|text| line("line", &escape(text)))
-        .collect();
+    let lines: String = command.lines().map(|text| line("line", &escape(text))).collect();
     format!("<pre class=\"command\"><code class=\"nohighlight hljs\">{lines}</code></pre>")
 }
 

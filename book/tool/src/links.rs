@@ -44,9 +44,7 @@ pub fn check(repository: &Repository) -> Result<Vec<Problem>> {
 /// The chapter and the line in it that holds the address, as far as they are to be found.
 fn place(repository: &Repository, page: &Path, address: &str) -> String {
     let page_name = repository.name_of(page);
-    let chapter = page_name
-        .replace("book/book/", "book/src/")
-        .replace(".html", ".md");
+    let chapter = page_name.replace("book/book/", "book/src/").replace(".html", ".md");
     let Ok(text) = repository.read(&chapter) else {
         return page_name;
     };
@@ -96,9 +94,7 @@ fn is_external(address: &str) -> bool {
     address.starts_with("//")
         || (address.contains(':')
             && !scheme.is_empty()
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
             && scheme.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
@@ -166,10 +162,7 @@ fn page(text: &str) -> Page {
             rest = after(comment, "-->");
             continue;
         }
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric())
-            .collect();
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
         if name.is_empty() {
             continue;
         }
@@ -216,9 +209,7 @@ fn attributes<'a>(element: &str, text: &'a str, found: &mut Page) -> &'a str {
             }
             "href" | "src" => {
                 let address = unescaped(value);
-                found
-                    .addresses
-                    .push((element.to_string(), name.to_string(), address));
+                found.addresses.push((element.to_string(), name.to_string(), address));
             }
             _ => {}
         }
@@ -232,9 +223,7 @@ fn attribute_value(text: &str) -> (&str, &str) {
             return (&inside[..end], inside.get(end + 1..).unwrap_or(""));
         }
     }
-    let end = text
-        .find(|c: char| c.is_whitespace() || c == '>')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(text.len());
     text.split_at(end)
 }
 

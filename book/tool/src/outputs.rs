@@ -118,8 +118,7 @@ impl Outputs {
         }
         let table: Table = toml::from_str(&repository.read(FILE)?).context(FILE)?;
         for (name, run) in &table.output {
-            run.validate()
-                .with_context(|| format!("{FILE}: output.{name}"))?;
+            run.validate().with_context(|| format!("{FILE}: output.{name}"))?;
         }
         Ok(Outputs { runs: table.output })
     }
@@ -131,10 +130,7 @@ impl Outputs {
     pub fn run(&self, name: &str) -> Result<&Run, String> {
         self.runs.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.names().collect();
-            format!(
-                "{FILE} has no output `{name}`; it has: {}",
-                names.join(", ")
-            )
+            format!("{FILE} has no output `{name}`; it has: {}", names.join(", "))
         })
     }
 
@@ -159,10 +155,8 @@ impl Outputs {
 
     /// All that is recorded of a run.
     pub fn recording(&self, repository: &Repository, name: &str) -> Result<Recording, String> {
-        let mut recording = Recording {
-            text: self.recorded(repository, name, None)?,
-            files: BTreeMap::new(),
-        };
+        let mut recording =
+            Recording { text: self.recorded(repository, name, None)?, files: BTreeMap::new() };
         for file in &self.run(name)?.files {
             let text = self.recorded(repository, name, Some(file))?;
             recording.files.insert(file.clone(), text);
@@ -180,10 +174,7 @@ impl Outputs {
         let run = self.run(name)?;
         let extraction = run.values.get(key).ok_or_else(|| {
             let keys: Vec<&str> = run.values.keys().map(String::as_str).collect();
-            format!(
-                "{FILE}: output `{name}` has no value `{key}`; it has: {}",
-                keys.join(", ")
-            )
+            format!("{FILE}: output `{name}` has no value `{key}`; it has: {}", keys.join(", "))
         })?;
         let recording = self.recording(repository, name)?;
         let value = extraction.extract(&recording);
@@ -220,9 +211,7 @@ impl Run {
             Regex::new(pattern).with_context(|| format!("lines: {pattern}"))?;
         }
         for (key, extraction) in &self.values {
-            extraction
-                .validate(&self.files)
-                .with_context(|| format!("values.{key}"))?;
+            extraction.validate(&self.files).with_context(|| format!("values.{key}"))?;
         }
         for law in &self.laws {
             if let Err(text) = law::Law::parse(law) {
@@ -236,20 +225,14 @@ impl Run {
     }
 
     fn profile(&self) -> Profile {
-        let usual = if self.kind == Kind::Gdb {
-            Profile::Debug
-        } else {
-            Profile::Release
-        };
+        let usual = if self.kind == Kind::Gdb { Profile::Debug } else { Profile::Release };
         self.profile.unwrap_or(usual)
     }
 
     /// The outside programs that it cannot do without.
     fn tools(&self) -> Vec<&str> {
         let gdb = (self.kind == Kind::Gdb).then_some("gdb");
-        gdb.into_iter()
-            .chain(self.needs.iter().map(String::as_str))
-            .collect()
+        gdb.into_iter().chain(self.needs.iter().map(String::as_str)).collect()
     }
 
     /// The command as one types it in the root of the repository.
@@ -323,10 +306,7 @@ mod tests {
             "cargo run --release --bin countdown -- 3 --addr 127.0.0.1:25000"
         );
         let step = run("kind = 'exact'\ncommand = 'step-1'\nbins = ['step-1']\npackage = 'popleft-steps'\nprofile = 'debug'").unwrap();
-        assert_eq!(
-            step.shown_command(),
-            "cargo run -p popleft-steps --bin step-1"
-        );
+        assert_eq!(step.shown_command(), "cargo run -p popleft-steps --bin step-1");
         let gdb = run("kind = 'gdb'\ncommand = 'gdb --args {target}/x'\nbins = ['x']").unwrap();
         assert_eq!(gdb.shown_command(), "gdb --args target/debug/x");
     }

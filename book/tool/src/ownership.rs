@@ -23,10 +23,7 @@ impl Ledger {
     pub fn own(&mut self, source: &SourceFile, piece: &Piece, place: &str) {
         for number in piece.first..=piece.last {
             if source.kind(number) == LineKind::Code && !source.is_test(number) {
-                let owners = self
-                    .owners
-                    .entry((source.path.clone(), number))
-                    .or_default();
+                let owners = self.owners.entry((source.path.clone(), number)).or_default();
                 owners.push(place.to_string());
             }
         }
@@ -103,11 +100,7 @@ impl Ledger {
             continues = true;
         }
         for (fault, first, last) in faults {
-            let lines = if first == last {
-                String::new()
-            } else {
-                format!("-{last}")
-            };
+            let lines = if first == last { String::new() } else { format!("-{last}") };
             let place = format!("{}:{first}{lines}", source.path);
             let text = format!("{fault}: {}", source.line(first).trim());
             problems.push(Problem::new(place, text));

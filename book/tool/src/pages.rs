@@ -38,13 +38,7 @@ pub fn weave(repository: &Repository, outputs: &Outputs) -> Result<Woven> {
     }
     let mut problems = weaver.problems;
     problems.extend(unlisted(repository, &texts)?);
-    Ok(Woven {
-        book,
-        texts,
-        ledger: weaver.ledger,
-        used_outputs: weaver.used_outputs,
-        problems,
-    })
+    Ok(Woven { book, texts, ledger: weaver.ledger, used_outputs: weaver.used_outputs, problems })
 }
 
 /// Chapters that SUMMARY.md does not name.
@@ -89,11 +83,7 @@ impl Woven {
         let mut problems = Vec::new();
         for folder in &config.named.folders {
             for file in repository.files(folder, "rs")? {
-                let name = file
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or(&file)
-                    .trim_end_matches(".rs");
+                let name = file.rsplit('/').next().unwrap_or(&file).trim_end_matches(".rs");
                 if !self.texts.values().any(|text| names(text, name)) {
                     problems.push(Problem::new(&file, format!("no chapter names `{name}`")));
                 }

@@ -13,16 +13,12 @@ pub struct Repository {
 impl Repository {
     /// The nearest directory at or above `start` that holds `book/book.toml`.
     pub fn find(start: &Path) -> Result<Repository> {
-        let start = start
-            .canonicalize()
-            .with_context(|| format!("{}", start.display()))?;
+        let start = start.canonicalize().with_context(|| format!("{}", start.display()))?;
         let root = start
             .ancestors()
             .find(|folder| folder.join("book/book.toml").is_file())
             .with_context(|| format!("no book/book.toml at or above {}", start.display()))?;
-        Ok(Repository {
-            root: root.to_path_buf(),
-        })
+        Ok(Repository { root: root.to_path_buf() })
     }
 
     pub fn root(&self) -> &Path {

@@ -61,14 +61,7 @@ impl SourceFile {
         for item in &mut items {
             item.first = with_comment_above(&lines, item.first);
         }
-        Ok(SourceFile {
-            path: path.to_string(),
-            text,
-            language,
-            tokens,
-            lines,
-            items,
-        })
+        Ok(SourceFile { path: path.to_string(), text, language, tokens, lines, items })
     }
 
     /// The text of a line, counted from 1.
@@ -102,12 +95,7 @@ fn lines(text: &str, tokens: &[Token]) -> Vec<Line> {
             token += 1;
         }
         let kind = line_kind(text, &tokens[token.min(tokens.len())..], start, end);
-        lines.push(Line {
-            kind,
-            start,
-            end,
-            is_test: false,
-        });
+        lines.push(Line { kind, start, end, is_test: false });
         start += whole.len();
     }
     lines
@@ -153,12 +141,7 @@ mod tests {
         let tokens = lexer::tokens(Language::Rust, text);
         let kinds: Vec<LineKind> = lines(text, &tokens).iter().map(|line| line.kind).collect();
         use LineKind::{Blank, Code, Comment, Doc};
-        assert_eq!(
-            kinds,
-            [
-                Doc, Blank, Comment, Code, Comment, Comment, Code, Code, Code
-            ]
-        );
+        assert_eq!(kinds, [Doc, Blank, Comment, Code, Comment, Comment, Code, Code, Code]);
     }
 
     #[test]

@@ -32,13 +32,8 @@ pub enum Word {
 
 /// Cuts `text` at its tags. Problems name `place`, the chapter's path.
 pub fn parts(place: &str, text: &str) -> (Vec<Part>, Vec<Problem>) {
-    let mut scanner = Scanner {
-        place,
-        text,
-        plain_from: 0,
-        parts: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut scanner =
+        Scanner { place, text, plain_from: 0, parts: Vec::new(), problems: Vec::new() };
     scanner.run();
     (scanner.parts, scanner.problems)
 }
@@ -105,9 +100,7 @@ impl Scanner<'_> {
             return self.text.len() + 1;
         };
         let after = inside + length + "}}".len();
-        let alone_after = self.text[after..line_end(self.text, after)]
-            .trim()
-            .is_empty();
+        let alone_after = self.text[after..line_end(self.text, after)].trim().is_empty();
         self.push_text(at);
         self.plain_from = after;
         match words(&self.text[inside..inside + length]) {
@@ -213,17 +206,14 @@ fn words(inside: &str) -> Result<(String, Vec<Word>), String> {
             let (value, length) = if value.starts_with('"') {
                 quoted(value)?
             } else {
-                let length = value
-                    .find(|c: char| c.is_whitespace() || c == ';')
-                    .unwrap_or(value.len());
+                let length =
+                    value.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(value.len());
                 (value[..length].to_string(), length)
             };
             words.push(Word::Option(key.to_string(), value));
             rest = &rest[key.len() + 1 + length..];
         } else {
-            let length = rest
-                .find(|c: char| c.is_whitespace() || c == ';')
-                .unwrap_or(rest.len());
+            let length = rest.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(rest.len());
             words.push(Word::Plain(rest[..length].to_string()));
             rest = &rest[length..];
         }

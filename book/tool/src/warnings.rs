@@ -19,10 +19,7 @@ pub fn collect() {
 
 /// The warnings since the last call.
 pub fn take() -> Vec<String> {
-    WARNINGS
-        .lock()
-        .map(|mut warnings| std::mem::take(&mut *warnings))
-        .unwrap_or_default()
+    WARNINGS.lock().map(|mut warnings| std::mem::take(&mut *warnings)).unwrap_or_default()
 }
 
 impl Subscriber for Collector {

@@ -169,27 +169,18 @@ impl Deque {
 }
 ";
     assert!(text.contains(shown), "{text}");
-    assert!(
-        page.contains("<a href=\"../../src/deque.rs\">src/deque.rs:10-13</a>"),
-        "{page}"
-    );
+    assert!(page.contains("<a href=\"../../src/deque.rs\">src/deque.rs:10-13</a>"), "{page}");
 }
 
 #[test]
 fn a_whole_file_leaves_out_docs_and_tests_unless_they_are_asked_for() {
     let text = seen(&Book::new("# One\n\n{{#weave src/deque.rs}}\n").page());
     assert!(text.contains("struct Deque"), "{text}");
-    assert!(
-        !text.contains("it_is_tested") && !text.contains("Docs."),
-        "{text}"
-    );
+    assert!(!text.contains("it_is_tested") && !text.contains("Docs."), "{text}");
     let text = seen(
         &Book::new("# One\n\n{{#weave src/deque.rs docs=yes tests=yes comments=no}}\n").page(),
     );
-    assert!(
-        text.contains("it_is_tested") && text.contains("Docs."),
-        "{text}"
-    );
+    assert!(text.contains("it_is_tested") && text.contains("Docs."), "{text}");
     assert!(!text.contains("why"), "{text}");
 }
 
@@ -217,18 +208,9 @@ fn tags_that_do_not_resolve_fail_the_build_with_their_line() {
         ("{{#weave src/deque.rs impl None}}", "no `impl None`"),
         ("{{#weave src/deque.rs from \"items\"}}", "ambiguous"),
         ("{{#weave src/deque.rs from \"nowhere\"}}", "no line holds"),
-        (
-            "{{#weave src/deque.rs fn pop size=big}}",
-            "option `size=big`",
-        ),
-        (
-            "{{#weave src/deque.rs fn pop docs=maybe}}",
-            "docs is yes or no",
-        ),
-        (
-            "{{#weave src/deque.rs fn pop mark=\"push\"}}",
-            "no shown line holds \"push\"",
-        ),
+        ("{{#weave src/deque.rs fn pop size=big}}", "option `size=big`"),
+        ("{{#weave src/deque.rs fn pop docs=maybe}}", "docs is yes or no"),
+        ("{{#weave src/deque.rs fn pop mark=\"push\"}}", "no shown line holds \"push\""),
         ("{{#weave}}", "needs a file"),
         ("text {{#weave src/deque.rs}}", "must stand alone"),
         ("{{#diff src/deque.rs src/deque.rs}}", "do not differ"),
@@ -242,10 +224,7 @@ fn tags_that_do_not_resolve_fail_the_build_with_their_line() {
         ("{{#box try}}", "has no `{{#end}}`"),
         ("{{#box what}}", "no box `what`"),
         ("{{#end}}", "closes nothing"),
-        (
-            "{{#beside}}\n{{#weave src/deque.rs}}\n{{#end}}",
-            "two block tags, not 1",
-        ),
+        ("{{#beside}}\n{{#weave src/deque.rs}}\n{{#end}}", "two block tags, not 1"),
     ] {
         let said = Book::new(&format!("# One\n\n{tag}\n")).run(&["build"]);
         said.fails_with(&["book/src/one.md:", what]);
@@ -258,10 +237,7 @@ fn tags_that_do_not_resolve_fail_the_build_with_their_line() {
 #[test]
 fn an_ambiguous_item_names_the_candidates() {
     let book = Book::new("# One\n\n{{#weave src/two.rs fn go}}\n");
-    book.write(
-        "src/two.rs",
-        "impl A {\n    fn go() {}\n}\nimpl B {\n    fn go() {}\n}\n",
-    );
+    book.write("src/two.rs", "impl A {\n    fn go() {}\n}\nimpl B {\n    fn go() {}\n}\n");
     let said = book.run(&["build"]);
     said.fails_with(&["one.md:3", "fn A::go (line 2)", "fn B::go (line 5)"]);
 }
@@ -270,8 +246,7 @@ fn an_ambiguous_item_names_the_candidates() {
 fn a_file_that_is_not_rust_is_reported_with_its_line() {
     let book = Book::new("# One\n\n{{#weave src/bad.rs}}\n");
     book.write("src/bad.rs", "fn f() {}\nfn {\n");
-    book.run(&["build"])
-        .fails_with(&["one.md:3", "src/bad.rs:2: not Rust"]);
+    book.run(&["build"]).fails_with(&["one.md:3", "src/bad.rs:2: not Rust"]);
 }
 
 #[test]
@@ -297,18 +272,14 @@ fn pairs_and_boxes_hold_tags_and_markdown() {
     assert!(page.contains("<em>text</em>"), "{page}");
     assert!(page.contains("Do &amp; see"), "{page}");
     assert!(page.contains("<code>src/deque.rs:4</code></a>"), "{page}");
-    assert!(
-        page.contains("<details class=\"box box-answer\">"),
-        "{page}"
-    );
+    assert!(page.contains("<details class=\"box box-answer\">"), "{page}");
 }
 
 #[test]
 fn a_chapter_that_the_summary_does_not_name_is_reported() {
     let book = Book::new("# One\n");
     book.write("book/src/two.md", "# Two\n");
-    book.run(&["build"])
-        .fails_with(&["book/src/two.md", "SUMMARY.md does not name it"]);
+    book.run(&["build"]).fails_with(&["book/src/two.md", "SUMMARY.md does not name it"]);
 }
 
 #[test]
@@ -391,20 +362,10 @@ fn a_recorded_output_is_shown_and_compared_by_bytes() {
 
     let recorded = book.run(&["record", "greet"]);
     // The first match is no word, so the second is taken.
-    assert!(
-        recorded.succeeds().out.contains("greet: new, 3 lines"),
-        "{}",
-        recorded.out
-    );
-    assert_eq!(
-        book.read("book/outputs/greet.txt"),
-        "hello <three>\nhello 3\n.\n"
-    );
+    assert!(recorded.succeeds().out.contains("greet: new, 3 lines"), "{}", recorded.out);
+    assert_eq!(book.read("book/outputs/greet.txt"), "hello <three>\nhello 3\n.\n");
     let text = seen(&book.page());
-    assert!(
-        text.contains("hello <three>") && text.contains("It said 3 things."),
-        "{text}"
-    );
+    assert!(text.contains("hello <three>") && text.contains("It said 3 things."), "{text}");
     book.run(&["check"]).succeeds();
 
     book.write("said.txt", "hello <three>\nhello 4\n");
@@ -414,17 +375,8 @@ fn a_recorded_output_is_shown_and_compared_by_bytes() {
         "+hello 4",
     ]);
     let again = book.run(&["record"]);
-    assert!(
-        again.succeeds().out.contains("greet: changed"),
-        "{}",
-        again.out
-    );
-    assert!(
-        book.run(&["record"])
-            .succeeds()
-            .out
-            .contains("greet: unchanged")
-    );
+    assert!(again.succeeds().out.contains("greet: changed"), "{}", again.out);
+    assert!(book.run(&["record"]).succeeds().out.contains("greet: unchanged"));
 }
 
 #[test]
@@ -440,8 +392,7 @@ fn a_measured_output_is_held_to_its_laws_and_not_to_its_digits() {
     assert_eq!(book.read("book/outputs/speed.txt"), "rate 500\n");
 
     book.write("rate.txt", "rate 50\n");
-    book.run(&["check"])
-        .fails_with(&["law broken: rate > 100 (rate = 50)"]);
+    book.run(&["check"]).fails_with(&["law broken: rate > 100 (rate = 50)"]);
     book.write("rate.txt", "rate 9500\n");
     book.run(&["check"])
         .fails_with(&["law broken: rate < limit.most (rate = 9500, limit.most = 9000)"]);
@@ -453,8 +404,7 @@ fn a_measured_output_is_held_to_its_laws_and_not_to_its_digits() {
     book.run(&["check"]).fails_with(&["no line", "`^rate`"]);
     book.write("rate.txt", "rate 500\n");
     book.write("book/outputs/speed.txt", "rate 7\n");
-    book.run(&["check"])
-        .fails_with(&["as recorded: law broken: rate > 100"]);
+    book.run(&["check"]).fails_with(&["as recorded: law broken: rate > 100"]);
 }
 
 #[test]
@@ -464,10 +414,7 @@ fn files_that_a_run_writes_are_recorded_too() {
     let book =
         Book::new("# One\n\n{{#value table.a}}\n\n{{#output table file=t.json}}\n").outputs(toml);
     book.run(&["record"]).succeeds();
-    assert_eq!(
-        book.read("book/outputs/table.t.json"),
-        "{\"a\": [1, 2.5]}\n"
-    );
+    assert_eq!(book.read("book/outputs/table.t.json"), "{\"a\": [1, 2.5]}\n");
     assert!(seen(&book.page()).contains("2.50"));
     book.run(&["check"]).succeeds();
 }
@@ -478,10 +425,7 @@ fn a_server_is_started_first_and_ended_after() {
         command = 'echo asked {addr}'\n";
     let book = Book::new("# One\n\n{{#output served}}\n").outputs(toml);
     book.run(&["record"]).succeeds();
-    assert_eq!(
-        book.read("book/outputs/served.txt"),
-        "asked 127.0.0.1:25000\n"
-    );
+    assert_eq!(book.read("book/outputs/served.txt"), "asked 127.0.0.1:25000\n");
     let pid = book.read("pid");
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
@@ -491,9 +435,7 @@ fn a_server_is_started_first_and_ended_after() {
 fn runs_that_fail_or_take_too_long_are_reported_with_their_last_words() {
     let wrong = |command: &str, more: &str| {
         let toml = format!("[output.x]\nkind = 'exact'\ncommand = '{command}'\n{more}");
-        Book::new("# One\n\n{{#command x}}\n")
-            .outputs(&toml)
-            .run(&["record"])
+        Book::new("# One\n\n{{#command x}}\n").outputs(&toml).run(&["record"])
     };
     wrong("echo why >&2; exit 3", "").fails_with(&["output.x", "exit status: 3", "why"]);
     wrong("echo why >&2; sleep 1000", "timeout = 1\n").fails_with(&[
@@ -516,11 +458,7 @@ fn a_missing_tool_skips_the_run_unless_tools_are_required() {
     let toml = "[output.x]\nkind = 'exact'\ncommand = 'echo x'\nneeds = ['no-such-tool']\n";
     let book = Book::new("# One\n").outputs(toml);
     let said = book.run(&["record"]);
-    assert!(
-        said.succeeds().out.contains("x: skipped: no no-such-tool"),
-        "{}",
-        said.out
-    );
+    assert!(said.succeeds().out.contains("x: skipped: no no-such-tool"), "{}", said.out);
     let required = book.run_with(&["record"], |command| {
         command.env("POPLEFT_REQUIRE_TOOLS", "1");
     });
@@ -532,12 +470,9 @@ fn outputs_that_nobody_shows_and_files_that_nobody_writes_are_reported() {
     let book = Book::new("# One\n").outputs("[output.x]\nkind = 'exact'\ncommand = 'echo x'\n");
     book.run(&["record"]).succeeds();
     book.write("book/outputs/old.txt", "");
-    book.run(&["check"]).fails_with(&[
-        "output.x: no chapter shows it",
-        "book/outputs/old.txt: no run",
-    ]);
-    book.run(&["record", "none"])
-        .fails_with(&["no output `none`; it has: x"]);
+    book.run(&["check"])
+        .fails_with(&["output.x: no chapter shows it", "book/outputs/old.txt: no run"]);
+    book.run(&["record", "none"]).fails_with(&["no output `none`; it has: x"]);
 }
 
 // ===== links and examples =====
@@ -546,10 +481,7 @@ fn outputs_that_nobody_shows_and_files_that_nobody_writes_are_reported() {
 fn links_lead_somewhere() {
     let chapter = "# One\n\n## A part\n\n[a](two.md#b-part) [b](#a-part) [c](../../src/deque.rs) [d](../../README.md)\n";
     let book = Book::new(chapter);
-    book.write(
-        "book/src/SUMMARY.md",
-        "# Summary\n\n- [One](one.md)\n- [Two](two.md)\n",
-    );
+    book.write("book/src/SUMMARY.md", "# Summary\n\n- [One](one.md)\n- [Two](two.md)\n");
     book.write("book/src/two.md", "# Two\n\n## B part\n");
     book.write("README.md", "");
     let page = book.page();
@@ -564,8 +496,7 @@ fn links_lead_somewhere() {
         ("![a](https://example.org/a.png)", "from the network"),
     ] {
         book.write("book/src/one.md", &format!("# One\n\n{link}\n"));
-        book.run(&["build"])
-            .fails_with(&["book/src/one.md:3", what]);
+        book.run(&["build"]).fails_with(&["book/src/one.md:3", what]);
     }
 }
 
@@ -576,11 +507,7 @@ fn rust_blocks_of_chapters_are_compiled_and_run() {
         Book::new(&chapter).run(&["test"])
     };
     let said = block("rust", "# let hidden = 2;\nassert_eq!(1 + 1, hidden);");
-    assert!(
-        said.succeeds().out.contains("1 Rust blocks"),
-        "{}",
-        said.out
-    );
+    assert!(said.succeeds().out.contains("1 Rust blocks"), "{}", said.out);
     block("rust", "assert_eq!(1 + 1, 3);").fails_with(&["book/src/one.md", "panicked"]);
     block("rust", "let x: u8 = \"\";").fails_with(&["book/src/one.md", "mismatched types"]);
     block("rust,ignore", "?").fails_with(&["book/src/one.md:3", "nobody compiles"]);
@@ -596,14 +523,9 @@ fn python_files_of_the_book_compile() {
     let book = Book::new("# One\n");
     book.write("book/src/python/a.py", "def f():\n    return 1\n");
     let said = book.run(&["test"]);
-    assert!(
-        said.succeeds().out.contains("1 Python files compile"),
-        "{}",
-        said.out
-    );
+    assert!(said.succeeds().out.contains("1 Python files compile"), "{}", said.out);
     book.write("book/src/python/b.py", "def f(:\n");
-    book.run(&["test"])
-        .fails_with(&["a Python file does not compile", "b.py"]);
+    book.run(&["test"]).fails_with(&["a Python file does not compile", "b.py"]);
 }
 
 #[test]

@@ -133,10 +133,7 @@ mod tests {
             assert_eq!(find(act.name).unwrap().name, act.name);
         }
         for server in SERVERS {
-            assert!(
-                ACTS.iter().any(|act| act.server[0] == *server),
-                "{server} has no act"
-            );
+            assert!(ACTS.iter().any(|act| act.server[0] == *server), "{server} has no act");
         }
     }
 }

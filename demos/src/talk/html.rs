@@ -21,11 +21,7 @@ th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px sol
 ";
 
 pub(super) fn page(report: &Report) -> String {
-    let build = if report.optimised {
-        ""
-    } else {
-        ", not optimised"
-    };
+    let build = if report.optimised { "" } else { ", not optimised" };
     let short = chart(report, "requests/s", |act| {
         let numbers = &act.numbers;
         [numbers.short_alone, numbers.short_beside]
@@ -56,20 +52,12 @@ pub(super) fn page(report: &Report) -> String {
 
 /// Two bars for each act.
 fn chart(report: &Report, unit: &str, values: impl Fn(&Played) -> [f64; 2]) -> String {
-    let most = report
-        .acts
-        .iter()
-        .flat_map(&values)
-        .fold(f64::MIN_POSITIVE, f64::max);
+    let most = report.acts.iter().flat_map(&values).fold(f64::MIN_POSITIVE, f64::max);
     let height = ROW * report.acts.len() as f64;
     let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n");
     for (at, act) in report.acts.iter().enumerate() {
         let top = ROW * at as f64;
-        svg += &format!(
-            "<text x=\"{LEFT}\" y=\"{}\">{}</text>\n",
-            top + 14.0,
-            escape(act.title)
-        );
+        svg += &format!("<text x=\"{LEFT}\" y=\"{}\">{}</text>\n", top + 14.0, escape(act.title));
         for (which, value) in values(act).into_iter().enumerate() {
             let y = top + 18.0 + 12.0 * which as f64;
             let length = LONGEST * value / most;
@@ -106,10 +94,7 @@ fn table(report: &Report) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

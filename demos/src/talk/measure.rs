@@ -150,11 +150,7 @@ impl Perf1 {
         let load = Load::start(addr, clients, n, move |answer| {
             lock(&kept).push(answer);
         })?;
-        Ok(Perf1 {
-            load,
-            clients,
-            answers,
-        })
+        Ok(Perf1 { load, clients, answers })
     }
 
     /// The first answer tells that the server is at work for it.

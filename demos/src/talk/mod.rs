@@ -150,12 +150,7 @@ fn play(options: &Options) -> anyhow::Result<()> {
         let numbers = numbers.with_context(|| format!("act {:?}", act.name))?;
         let sentence = verdict::sentence(act.point, &numbers, &played_by_name(&played));
         print!("{}", wrapped(&sentence));
-        played.push(Played {
-            act: act.name,
-            title: act.title,
-            server: act.command(),
-            numbers,
-        });
+        played.push(Played { act: act.name, title: act.title, server: act.command(), numbers });
     }
 
     let report = Report {
@@ -303,10 +298,7 @@ mod tests {
                 Duration::from_nanos((calls * nanos_a_call) as u64)
             };
             let (n, took) = calibrate(time);
-            assert!(
-                took >= LONG_ENOUGH && took < LONG_ENOUGH * 2,
-                "{n}: {took:?}"
-            );
+            assert!(took >= LONG_ENOUGH && took < LONG_ENOUGH * 2, "{n}: {took:?}");
             assert!(time(n - 1) < LONG_ENOUGH);
         }
     }
@@ -320,11 +312,7 @@ mod tests {
     fn wrapped_lines_are_indented_short_and_lose_nothing() {
         let text = "a word and another ".repeat(20);
         let lines = wrapped(text.trim_end());
-        assert!(
-            lines
-                .lines()
-                .all(|line| line.starts_with("  ") && line.len() <= 88)
-        );
+        assert!(lines.lines().all(|line| line.starts_with("  ") && line.len() <= 88));
         let words: Vec<_> = lines.split_whitespace().collect();
         assert_eq!(words.join(" "), text.trim_end());
     }

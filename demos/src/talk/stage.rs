@@ -63,11 +63,8 @@ impl Server {
         let mut first_line = String::new();
         let stdout = process.stdout.take().expect("it was asked for");
         let stderr = process.stderr.take().expect("it was asked for");
-        let mut server = Server {
-            process,
-            addr: String::new(),
-            last_words: keep_last_words(stderr)?,
-        };
+        let mut server =
+            Server { process, addr: String::new(), last_words: keep_last_words(stderr)? };
         BufReader::new(stdout).read_line(&mut first_line)?;
         match first_line.trim_end().strip_prefix("listening on ") {
             Some(addr) => server.addr = addr.to_string(),
@@ -86,10 +83,7 @@ impl Server {
             Some(status) => format!("the server ended with {status}"),
             None => String::from("the server no longer serves"),
         };
-        let words = self
-            .last_words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = format!("{ended}: {}", act.command());
         if words.is_empty() {
             text += "\n  it said nothing on standard error";

@@ -7,13 +7,7 @@ const BAR: usize = 36;
 
 /// The numbers of all acts, one act a line.
 pub(super) fn table(report: &Report) -> String {
-    let width = report
-        .acts
-        .iter()
-        .map(|act| act.act.len())
-        .max()
-        .unwrap_or(0)
-        .max(3);
+    let width = report.acts.iter().map(|act| act.act.len()).max().unwrap_or(0).max(3);
     let mut text = format!(
         "  {:width$}  {:>13}  {:>13}  {:>11}  {:>14}\n",
         "act", "perf2 alone", "beside perf1", "perf1 alone", "beside another"
@@ -40,23 +34,11 @@ pub(super) fn table(report: &Report) -> String {
 pub(super) fn bars(report: &Report) -> String {
     let rates = |act: &Played| [act.numbers.short_alone, act.numbers.short_beside];
     let most = report.acts.iter().flat_map(rates).fold(1.0, f64::max);
-    let width = report
-        .acts
-        .iter()
-        .map(|act| act.act.len())
-        .max()
-        .unwrap_or(0);
+    let width = report.acts.iter().map(|act| act.act.len()).max().unwrap_or(0);
     let mut text = String::from("  perf2, requests/s: alone, and beside perf1\n");
     for act in &report.acts {
-        for (name, rate) in [
-            (act.act, act.numbers.short_alone),
-            ("", act.numbers.short_beside),
-        ] {
-            text += &format!(
-                "  {name:width$}  {:BAR$}  {}\n",
-                bar(rate / most),
-                count(rate)
-            );
+        for (name, rate) in [(act.act, act.numbers.short_alone), ("", act.numbers.short_beside)] {
+            text += &format!("  {name:width$}  {:BAR$}  {}\n", bar(rate / most), count(rate));
         }
     }
     text

@@ -118,11 +118,7 @@ mod tests {
     fn each_point_is_told_when_it_is_made_and_contradicted_when_it_is_not() {
         let starved = numbers(100.0, 0.2);
         let goes_on = numbers(12_000.0, 0.1);
-        let waits = Numbers {
-            short_beside: 0.0,
-            left_waiting: 1,
-            ..starved
-        };
+        let waits = Numbers { short_beside: 0.0, left_waiting: 1, ..starved };
         for (point, made, not_made) in [
             (Point::SecondWaits, waits, goes_on),
             (Point::RunInParallel, goes_on, starved),
@@ -144,11 +140,7 @@ mod tests {
             assert!(gil.contains(number), "{gil}");
         }
         let threads = numbers(10_000.0, 0.1);
-        let slower = Numbers {
-            short_alone: 5_000.0,
-            short_beside: 2_500.0,
-            ..threads
-        };
+        let slower = Numbers { short_alone: 5_000.0, short_beside: 2_500.0, ..threads };
         let with_threads = |name: &str| (name == "threads").then_some(threads);
         let processes = sentence(Point::ProcessesCost, &slower, &with_threads);
         assert!(processes.contains("4.0 times as many"), "{processes}");

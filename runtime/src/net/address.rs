@@ -49,9 +49,9 @@ pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>
 pub(super) async fn resolve(host: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
     match host.target() {
         Target::Addresses(addresses) => Ok(addresses),
-        Target::Name(name) => spawn_blocking(move || look_up(&name))
-            .await
-            .map_err(lookup_failed)?,
+        Target::Name(name) => {
+            spawn_blocking(move || look_up(&name)).await.map_err(lookup_failed)?
+        }
     }
 }
 

@@ -79,10 +79,7 @@ impl<T: AsFd + 'static> Async<T> {
         rustix::io::ioctl_fionbio(&io, true)?;
         let source = event_loop.reactor.register(io)?;
         let key = source.key;
-        Ok(Async {
-            registration: Registration { event_loop, key },
-            source,
-        })
+        Ok(Async { registration: Registration { event_loop, key }, source })
     }
 
     /// Ends the watch and returns the descriptor. It stays non-blocking.
@@ -136,19 +133,11 @@ impl<T: AsFd + 'static> Async<T> {
     where
         F: FnMut(&T) -> io::Result<R>,
     {
-        Operation {
-            wait: self.wait(way, Location::caller()),
-            operation,
-        }
+        Operation { wait: self.wait(way, Location::caller()), operation }
     }
 
     pub(crate) fn wait(&self, way: Way, at: &'static Location<'static>) -> Wait<'_, T> {
-        Wait {
-            io: self,
-            way,
-            ticket: None,
-            at,
-        }
+        Wait { io: self, way, ticket: None, at }
     }
 
     /// The rule: try; if it would block, wait for a report and try again.
@@ -255,8 +244,7 @@ impl<T: AsFd + 'static> Wait<'_, T> {
         operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::of(self.at);
-        self.io
-            .poll_with(self.way, &mut self.ticket, cx, place, operation)
+        self.io.poll_with(self.way, &mut self.ticket, cx, place, operation)
     }
 
     /// One operation from beginning to end, for `async` functions.

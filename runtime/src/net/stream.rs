@@ -94,11 +94,7 @@ fn receive<T: Socket>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Resul
 
 impl<T: Socket> Stream<T> {
     pub(super) fn new(io: Async<T>) -> Self {
-        Stream {
-            io,
-            reading: Cell::new(None),
-            writing: Cell::new(None),
-        }
+        Stream { io, reading: Cell::new(None), writing: Cell::new(None) }
     }
 
     /// Has the loop watch a socket of the standard library, which is made non-blocking.
@@ -124,8 +120,7 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io
-            .operation(Way::Read, |socket| receive(&self.io, socket, buffer))
+        self.io.operation(Way::Read, |socket| receive(&self.io, socket, buffer))
     }
 
     /// The same into several buffers, one after the other.
@@ -134,8 +129,7 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffers: &'a mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io
-            .operation(Way::Read, |socket| socket.receive_vectored(buffers))
+        self.io.operation(Way::Read, |socket| socket.receive_vectored(buffers))
     }
 
     /// Reads until `buffer` is full.
@@ -147,10 +141,7 @@ impl<T: Socket> Stream<T> {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before that.
     #[track_caller]
     pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
-        ReadExact {
-            wait: self.io.wait(Way::Read, Location::caller()),
-            rest: buffer,
-        }
+        ReadExact { wait: self.io.wait(Way::Read, Location::caller()), rest: buffer }
     }
 
     /// Writes as much of `bytes` as there is room for, waiting until there is some. Returns how
@@ -168,8 +159,7 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffers: &'a [IoSlice<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io
-            .operation(Way::Write, |socket| socket.send_vectored(buffers))
+        self.io.operation(Way::Write, |socket| socket.send_vectored(buffers))
     }
 
     /// Writes all of `bytes`, waiting for room as often as it must: a slow reader holds the writer
@@ -178,10 +168,7 @@ impl<T: Socket> Stream<T> {
     /// Dropping the future leaves some of them written.
     #[track_caller]
     pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
-        WriteAll {
-            wait: self.io.wait(Way::Write, Location::caller()),
-            rest: bytes,
-        }
+        WriteAll { wait: self.io.wait(Way::Write, Location::caller()), rest: bytes }
     }
 
     /// Ends one direction or both. After [`Shutdown::Write`] the other side reads the end. After
@@ -200,9 +187,7 @@ impl<T: Socket> Stream<T> {
     /// the writing half ends that direction before.
     pub fn into_split(self) -> (OwnedReadHalf<T>, OwnedWriteHalf<T>) {
         let stream = Rc::new(self);
-        let reading = OwnedReadHalf {
-            stream: stream.clone(),
-        };
+        let reading = OwnedReadHalf { stream: stream.clone() };
         (reading, OwnedWriteHalf { stream })
     }
 
@@ -217,9 +202,7 @@ impl<T: Socket> Stream<T> {
     ) -> Poll<io::Result<R>> {
         let mut ticket = self.reading.take();
         let place = || Place::VIA_ASYNC_READ;
-        let polled = self
-            .io
-            .poll_with(Way::Read, &mut ticket, cx, place, operation);
+        let polled = self.io.poll_with(Way::Read, &mut ticket, cx, place, operation);
         self.reading.set(ticket);
         polled
     }
@@ -231,9 +214,7 @@ impl<T: Socket> Stream<T> {
     ) -> Poll<io::Result<R>> {
         let mut ticket = self.writing.take();
         let place = || Place::VIA_ASYNC_WRITE;
-        let polled = self
-            .io
-            .poll_with(Way::Write, &mut ticket, cx, place, operation);
+        let polled = self.io.poll_with(Way::Write, &mut ticket, cx, place, operation);
         self.writing.set(ticket);
         polled
     }
@@ -561,11 +542,7 @@ mod tests {
     fn a_request_costs_one_receive() {
         crate::run(async {
             let (socket, mut peer) = UnixStream::pair().unwrap();
-            let stream = Stream::from_std(Counting {
-                socket,
-                receives: Cell::new(0),
-            })
-            .unwrap();
+            let stream = Stream::from_std(Counting { socket, receives: Cell::new(0) }).unwrap();
             let mut buffer = [0; 64];
             for request in 1..=20 {
                 // Already there, or sent while the reader waits: it is the same.

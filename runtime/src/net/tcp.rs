@@ -95,11 +95,7 @@ impl ListenOptions {
 
     /// The system's listener, which no loop watches yet.
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A restarted server need not wait until the connections of the one before are forgotten.
         socket.set_reuse_address(true)?;
         if self.reuse_port {
@@ -125,10 +121,7 @@ impl TcpListener {
 
     /// Settings for a listener that is to be bound.
     pub fn options() -> ListenOptions {
-        ListenOptions {
-            backlog: BACKLOG,
-            reuse_port: false,
-        }
+        ListenOptions { backlog: BACKLOG, reuse_port: false }
     }
 
     /// Has the loop watch a listener of the standard library, which is made non-blocking.
@@ -137,10 +130,7 @@ impl TcpListener {
     ///
     /// When no runtime is running on this thread, and when the system refuses to watch it.
     pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
-        Ok(TcpListener {
-            io: Async::new(listener)?,
-            told: Cell::new(false),
-        })
+        Ok(TcpListener { io: Async::new(listener)?, told: Cell::new(false) })
     }
 
     /// Ends the watch and returns the system's listener. It stays non-blocking.
@@ -159,11 +149,7 @@ impl TcpListener {
     /// What else the system says, for example that the socket does not listen.
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
-        Accept {
-            listener: self,
-            wait: self.io.wait(Way::Read, Location::caller()),
-            pause: None,
-        }
+        Accept { listener: self, wait: self.io.wait(Way::Read, Location::caller()), pause: None }
     }
 
     /// The address it listens on.
@@ -240,10 +226,7 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 fn no_addresses() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "the name was resolved to no address",
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, "the name was resolved to no address")
 }
 
 // ===== connecting ===============================================================================
@@ -309,11 +292,7 @@ impl TcpStream {
 }
 
 async fn connect_to(address: SocketAddr, at: &'static Location<'static>) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
         Ok(()) => {}

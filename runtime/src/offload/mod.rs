@@ -104,12 +104,7 @@ enum Failure {
 
 impl<F, T> Exchange<F, T> {
     fn new(work: F, waker: Waker) -> Self {
-        Exchange {
-            inside: Mutex::new(Inside {
-                stage: Stage::Queued(work),
-                waker: Some(waker),
-            }),
-        }
+        Exchange { inside: Mutex::new(Inside { stage: Stage::Queued(work), waker: Some(waker) }) }
     }
 
     /// The user's code never runs under this lock.
@@ -203,11 +198,7 @@ struct Outcome<F, T> {
 impl<F, T> Outcome<F, T> {
     fn expect(exchange: Arc<Exchange<F, T>>, event_loop: Rc<EventLoop>) -> Self {
         event_loop.owed.set(event_loop.owed.get() + 1);
-        Outcome {
-            exchange,
-            event_loop,
-            has_result: false,
-        }
+        Outcome { exchange, event_loop, has_result: false }
     }
 }
 

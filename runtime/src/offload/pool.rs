@@ -106,9 +106,7 @@ impl Jobs for ThreadPool {
         self.shared.job_came.notify_all();
         let at_work = |state: &mut State| state.threads > 0;
         let waited =
-            self.shared
-                .thread_left
-                .wait_timeout_while(state, self.shutdown_timeout, at_work);
+            self.shared.thread_left.wait_timeout_while(state, self.shutdown_timeout, at_work);
         drop(waited);
     }
 }
@@ -141,9 +139,7 @@ impl Shared {
         // A thread takes longer to start than the lock may be held.
         drop(state);
         let shared = self.clone();
-        let started = thread::Builder::new()
-            .name(name)
-            .spawn(move || shared.work());
+        let started = thread::Builder::new().name(name).spawn(move || shared.work());
         if let Err(error) = started {
             self.could_not_start(error);
         }

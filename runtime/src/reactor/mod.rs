@@ -82,10 +82,7 @@ impl Reactor {
 
     /// Watches `io` from now on.
     pub(crate) fn register<T: AsFd + 'static>(&self, io: T) -> io::Result<Rc<Source<T>>> {
-        let armed = Interest {
-            read: true,
-            write: false,
-        };
+        let armed = Interest { read: true, write: false };
         let mut sources = self.sources.borrow_mut();
         let entry = sources.vacant_entry();
         // The top bit stays clear: the highest keys are not for sources.
@@ -94,10 +91,7 @@ impl Reactor {
         self.waiter.add(&io, key, armed)?;
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io, armed));
-        entry.insert(Row {
-            key,
-            source: source.clone(),
-        });
+        entry.insert(Row { key, source: source.clone() });
         drop(sources);
         tell(|| Event::Register { source: key });
         Ok(source)
@@ -265,15 +259,9 @@ mod tests {
         let flag = Arc::new(Flag(AtomicBool::new(false)));
         let mut ticket = None;
         let waker = Waker::from(flag.clone());
-        reactor
-            .wait_for(&new, Way::Read, &mut ticket, &waker)
-            .unwrap();
+        reactor.wait_for(&new, Way::Read, &mut ticket, &waker).unwrap();
         let mut to_wake = vec![];
-        let report = |key| Report {
-            key,
-            readable: true,
-            writable: true,
-        };
+        let report = |key| Report { key, readable: true, writable: true };
         reactor.hear(report(old.key), Until::Now, &mut to_wake);
         assert!(to_wake.is_empty());
         reactor.hear(report(new.key), Until::Now, &mut to_wake);
@@ -288,9 +276,7 @@ mod tests {
         let source = reactor.register(socket).unwrap();
         for way in [Way::Read, Way::Write] {
             let mut lost = None;
-            reactor
-                .wait_for(&source, way, &mut lost, Waker::noop())
-                .unwrap();
+            reactor.wait_for(&source, way, &mut lost, Waker::noop()).unwrap();
         }
         assert!(reactor.is_waited_for());
         reactor.deregister(source.key);

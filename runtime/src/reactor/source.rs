@@ -105,20 +105,14 @@ impl Direction {
         Direction {
             may_be_ready: Cell::new(true),
             woken: Cell::new(false),
-            waiters: RefCell::new(Waiters {
-                first: None,
-                others: None,
-                next_ticket: 0,
-            }),
+            waiters: RefCell::new(Waiters { first: None, others: None, next_ticket: 0 }),
         }
     }
 
     /// Whether the holder of `ticket` still waits, and is woken by `waker`.
     pub(super) fn waits(&self, ticket: Ticket, waker: &Waker) -> bool {
         let waiters = self.waiters.borrow();
-        waiters
-            .iter()
-            .any(|waiter| waiter.ticket == ticket && waiter.waker.will_wake(waker))
+        waiters.iter().any(|waiter| waiter.ticket == ticket && waiter.waker.will_wake(waker))
     }
 
     pub(super) fn add(&self, waker: LocalWaker) -> Ticket {
@@ -157,8 +151,6 @@ impl Direction {
 
 impl Waiters {
     fn iter(&self) -> impl Iterator<Item = &Waiter> {
-        self.first
-            .iter()
-            .chain(self.others.iter().flat_map(|others| others.iter()))
+        self.first.iter().chain(self.others.iter().flat_map(|others| others.iter()))
     }
 }

@@ -291,9 +291,7 @@ mod system {
         }
 
         pub(crate) fn doorbell(&self) -> Doorbell {
-            Doorbell {
-                poller: self.poller.clone(),
-            }
+            Doorbell { poller: self.poller.clone() }
         }
 
         #[allow(unsafe_code)]
@@ -302,10 +300,7 @@ mod system {
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
             // `Reactor::deregister` does that, and a source calls it before it lets go of what it
             // owns.
-            unsafe {
-                self.poller
-                    .add_with_mode(fd, event(key, interest), mode(interest))
-            }
+            unsafe { self.poller.add_with_mode(fd, event(key, interest), mode(interest)) }
         }
 
         pub(crate) fn modify(

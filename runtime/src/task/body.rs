@@ -57,10 +57,7 @@ where
     /// Drops the future and puts `result` in its place. If that drop panics the task ends with
     /// this panic.
     fn end(mut self: Pin<&mut Self>, id: Id, result: Result<T, JoinError>) -> End {
-        let ended = |result| TaskBody::Ended {
-            result: Some(result),
-            waker: None,
-        };
+        let ended = |result| TaskBody::Ended { result: Some(result), waker: None };
         let replace = || self.as_mut().project_replace(ended(result));
         let before = catch_unwind(AssertUnwindSafe(replace));
         if let Err(payload) = before {
@@ -120,10 +117,7 @@ where
 
     fn untaken_panic(&self) -> Option<&JoinError> {
         match self {
-            TaskBody::Ended {
-                result: Some(Err(error)),
-                ..
-            } if error.is_panic() => Some(error),
+            TaskBody::Ended { result: Some(Err(error)), .. } if error.is_panic() => Some(error),
             _ => None,
         }
     }

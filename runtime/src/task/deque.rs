@@ -29,10 +29,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new(world: World) -> Self {
-        Ready {
-            tasks: RefCell::new(VecDeque::new()),
-            world,
-        }
+        Ready { tasks: RefCell::new(VecDeque::new()), world }
     }
 
     #[inline]
@@ -102,11 +99,7 @@ struct Inside {
 impl Inbox {
     pub(crate) fn new(doorbell: Doorbell) -> Self {
         Inbox {
-            inside: Mutex::new(Inside {
-                messages: Vec::new(),
-                asleep: false,
-                closed: false,
-            }),
+            inside: Mutex::new(Inside { messages: Vec::new(), asleep: false, closed: false }),
             filled: AtomicBool::new(false),
             doorbell,
         }
@@ -248,9 +241,7 @@ mod tests {
             let other = inbox.clone();
             let sender = std::thread::spawn(move || other.send(Message::Abort(id(round))));
             // It would hang here.
-            waiter
-                .wait(Until::Forever, Instant::now, &mut vec![])
-                .unwrap();
+            waiter.wait(Until::Forever, Instant::now, &mut vec![]).unwrap();
             inbox.wake_up();
             let mut messages = vec![];
             inbox.take(&mut messages);

@@ -43,12 +43,7 @@ impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(id: Id, event_loop: Rc<EventLoop>) -> Self {
-        JoinHandle {
-            id,
-            event_loop,
-            taken: false,
-            result: PhantomData,
-        }
+        JoinHandle { id, event_loop, taken: false, result: PhantomData }
     }
 
     /// Cancels the task: its future is dropped at its next turn, in its place in the deque.
@@ -148,9 +143,7 @@ enum Kind {
 
 impl JoinError {
     fn new(task: Id, kind: Kind) -> Self {
-        JoinError {
-            inner: Box::new(Inner { task, kind }),
-        }
+        JoinError { inner: Box::new(Inner { task, kind }) }
     }
 
     pub(crate) fn cancelled(task: Id) -> Self {

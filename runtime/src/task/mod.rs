@@ -43,10 +43,7 @@ pub struct Id {
 
 impl Id {
     /// What a task has that never was: it was spawned while its runtime was being dropped.
-    pub(crate) const NOBODY: Id = Id {
-        index: u32::MAX,
-        number: u32::MAX,
-    };
+    pub(crate) const NOBODY: Id = Id { index: u32::MAX, number: u32::MAX };
 
     /// The running number: 0 for the main task, 1 for the first one spawned.
     pub fn number(self) -> u32 {
@@ -146,9 +143,8 @@ impl Builder {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
         let name = self.name.map(|name| Box::new(Name(name)));
-        let id = event_loop.spawn(name, place, |waker| {
-            Some(Box::pin(TaskBody::new(future, waker)))
-        });
+        let id =
+            event_loop.spawn(name, place, |waker| Some(Box::pin(TaskBody::new(future, waker))));
         JoinHandle::new(id, event_loop)
     }
 }
@@ -199,10 +195,7 @@ pub fn current() -> Option<Current> {
 /// ```
 #[track_caller]
 pub fn yield_now() -> YieldNow {
-    YieldNow {
-        yielded: false,
-        at: Location::caller(),
-    }
+    YieldNow { yielded: false, at: Location::caller() }
 }
 
 /// The future of [`yield_now`].

@@ -170,10 +170,7 @@ impl Table {
             return None;
         }
         slot.record.set_state(State::Waiting);
-        Some(Taken {
-            body: slot.body.take(),
-            aborted: slot.aborted,
-        })
+        Some(Taken { body: slot.body.take(), aborted: slot.aborted })
     }
 
     /// The turn ended with `Pending`: puts the body back.
@@ -210,10 +207,7 @@ impl Table {
     #[inline]
     pub(crate) fn finish(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> Left {
         let mut slots = self.slots.borrow_mut();
-        let mut left = Left {
-            joiner: LocalWaker::NOBODY,
-            unwanted: None,
-        };
+        let mut left = Left { joiner: LocalWaker::NOBODY, unwanted: None };
         if let Some(slot) = live(&mut slots, id) {
             slot.record.set_state(State::Ended);
             left.joiner = std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY);
@@ -281,10 +275,7 @@ impl Table {
             return None;
         }
         let Slot { record, body, .. } = slots.remove(id.index as usize);
-        Some(Ended {
-            record,
-            body: body?,
-        })
+        Some(Ended { record, body: body? })
     }
 
     /// The join handle is gone before the task. Returns whom it would have woken, to be dropped.
@@ -375,9 +366,7 @@ impl Table {
 }
 
 fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
-    slots
-        .get_mut(id.index as usize)
-        .filter(|slot| slot.number == id.number)
+    slots.get_mut(id.index as usize).filter(|slot| slot.number == id.number)
 }
 
 /// Takes the result of type `T` out of an ended task.
@@ -432,9 +421,6 @@ mod tests {
         let row = size_of::<Row>();
         let record = 2 * size_of::<usize>() + size_of::<Record>();
         let body = size_of_body(&future);
-        assert!(
-            row + record + body <= 192,
-            "row {row} + record {record} + body {body}"
-        );
+        assert!(row + record + body <= 192, "row {row} + record {record} + body {body}");
     }
 }

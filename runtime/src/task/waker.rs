@@ -116,10 +116,7 @@ impl Record {
 
     #[inline]
     pub(crate) fn id(&self) -> Id {
-        Id {
-            index: self.index.load(Relaxed),
-            number: self.number.load(Relaxed),
-        }
+        Id { index: self.index.load(Relaxed), number: self.number.load(Relaxed) }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {

@@ -40,10 +40,7 @@ pub fn interval(period: Duration) -> Interval {
 /// When `period` is zero.
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
-    assert!(
-        !period.is_zero(),
-        "the period of an interval must not be zero"
-    );
+    assert!(!period.is_zero(), "the period of an interval must not be zero");
     Interval {
         sleep: Sleep::until(start, Location::caller()),
         period,
@@ -79,10 +76,7 @@ impl Interval {
     /// Dropping the future loses no tick.
     #[track_caller]
     pub fn tick(&mut self) -> Tick<'_> {
-        Tick {
-            interval: self,
-            at: Location::caller(),
-        }
+        Tick { interval: self, at: Location::caller() }
     }
 
     /// What is done about ticks that were missed; [`MissedTickBehavior::Burst`] unless you say.

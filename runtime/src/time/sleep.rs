@@ -72,11 +72,7 @@ enum Stage {
 
 impl Sleep {
     pub(crate) fn until(deadline: Instant, at: &'static Location<'static>) -> Self {
-        Sleep {
-            deadline,
-            stage: Stage::New,
-            at,
-        }
+        Sleep { deadline, stage: Stage::New, at }
     }
 
     pub(crate) fn lasting(duration: Duration, at: &'static Location<'static>) -> Self {
@@ -113,10 +109,7 @@ impl Sleep {
             panic!("cannot wait for a deadline: no runtime is running on this thread");
         };
         match &self.stage {
-            Stage::Set {
-                event_loop: owner,
-                timer,
-            } if Rc::ptr_eq(owner, &event_loop) => {
+            Stage::Set { event_loop: owner, timer } if Rc::ptr_eq(owner, &event_loop) => {
                 if !event_loop.timers.is_set(*timer) {
                     self.stage = Stage::Over;
                     return Poll::Ready(());

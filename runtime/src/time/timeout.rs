@@ -36,19 +36,13 @@ use crate::turn;
 /// ```
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    Timeout {
-        future: future.into_future(),
-        sleep: Sleep::lasting(duration, Location::caller()),
-    }
+    Timeout { future: future.into_future(), sleep: Sleep::lasting(duration, Location::caller()) }
 }
 
 /// Awaits `future`, but not beyond `deadline`; see [`timeout`].
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout {
-        future: future.into_future(),
-        sleep: Sleep::until(deadline, Location::caller()),
-    }
+    Timeout { future: future.into_future(), sleep: Sleep::until(deadline, Location::caller()) }
 }
 
 pin_project! {

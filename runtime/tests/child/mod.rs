@@ -28,9 +28,6 @@ pub(crate) fn stderr_of(test: &str) -> Option<String> {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(
-        stdout.contains("1 passed"),
-        "there is no test {test:?}: {stdout}"
-    );
+    assert!(stdout.contains("1 passed"), "there is no test {test:?}: {stdout}");
     Some(stderr)
 }

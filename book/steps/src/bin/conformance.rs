@@ -47,13 +47,8 @@ fn conformance(program: Result<Program, String>, names: &[&str]) -> ExitCode {
         Ok(program) => program,
         Err(why) => return refuse(&why),
     };
-    if let Some(name) = names
-        .iter()
-        .find(|name| !LAWS.iter().any(|law| is_named(law, name)))
-    {
-        return refuse(&format!(
-            "{name:?} is no law and no scenario; --list names them all"
-        ));
+    if let Some(name) = names.iter().find(|name| !LAWS.iter().any(|law| is_named(law, name))) {
+        return refuse(&format!("{name:?} is no law and no scenario; --list names them all"));
     }
     if let Err(error) = program.can_start() {
         return refuse(&format!("the program cannot be started: {error}"));
@@ -91,10 +86,7 @@ fn print_verdict(law: &Law, verdict: &Verdict) {
         Verdict::NotClaimed => ("not claimed", String::new()),
         Verdict::NotMeasured(why) => ("not measured", format!(": {why}")),
     };
-    println!(
-        "{word:<12}  {:<9}  {:<17}  {}{why}",
-        law.scenario, law.name, law.says
-    );
+    println!("{word:<12}  {:<9}  {:<17}  {}{why}", law.scenario, law.name, law.says);
 }
 
 /// The words are parted at spaces; there is no shell, so that what is ended at last is the program and not its parent.
@@ -127,17 +119,10 @@ fn build_step(name: &str, path: &Path) -> Result<(), String> {
     let run_by_cargo = env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| folder == package);
     if let (Some(cargo), true) = (env::var_os("CARGO"), run_by_cargo) {
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let profile = if folder == "debug" {
-            "dev".as_ref()
-        } else {
-            folder
-        };
+        let profile = if folder == "debug" { "dev".as_ref() } else { folder };
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--bin", name, "--manifest-path"]);
-        build
-            .arg(Path::new(package).join("Cargo.toml"))
-            .arg("--profile")
-            .arg(profile);
+        build.arg(Path::new(package).join("Cargo.toml")).arg("--profile").arg(profile);
         match build.status() {
             Ok(status) if status.success() => {}
             Ok(_) => return Err(format!("cargo cannot build {name}")),
@@ -145,9 +130,7 @@ fn build_step(name: &str, path: &Path) -> Result<(), String> {
         }
     }
     if !path.is_file() {
-        return Err(format!(
-            "there is no {name} beside this program; build it first"
-        ));
+        return Err(format!("there is no {name} beside this program; build it first"));
     }
     Ok(())
 }

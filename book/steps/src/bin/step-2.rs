@@ -83,9 +83,7 @@ fn main() {
     let (scenario, numbers) = arguments("serve");
     match scenario.as_str() {
         "countdown" => numbers.into_iter().for_each(|n| spawn(Countdown { n })),
-        "serve" => spawn(Server {
-            listener: listen(&numbers),
-        }),
+        "serve" => spawn(Server { listener: listen(&numbers) }),
         _ => not_claimed(&scenario, "countdown serve"),
     }
     run();

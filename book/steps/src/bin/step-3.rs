@@ -121,9 +121,7 @@ fn main() {
     let (scenario, numbers) = arguments("crowd");
     match scenario.as_str() {
         "countdown" => numbers.into_iter().for_each(|n| spawn(Countdown { n })),
-        "serve" | "crowd" => spawn(Server {
-            listener: listen_non_blocking(&numbers),
-        }),
+        "serve" | "crowd" => spawn(Server { listener: listen_non_blocking(&numbers) }),
         _ => not_claimed(&scenario, "countdown serve crowd"),
     }
     run();

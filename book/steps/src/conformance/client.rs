@@ -23,11 +23,7 @@ impl Server {
         };
         let address = line.text.strip_prefix("listening on ").map(str::parse);
         match address {
-            Some(Ok(address)) => Ok(Server {
-                running,
-                address,
-                patience: program.patience,
-            }),
+            Some(Ok(address)) => Ok(Server { running, address, patience: program.patience }),
             _ => broken(format!("expected `listening on ADDR`, got {:?}", line.text)),
         }
     }
@@ -35,28 +31,16 @@ impl Server {
     pub(super) fn connect(&self) -> Result<Client, Stop> {
         let stream = TcpStream::connect_timeout(&self.address, self.patience);
         let stream = explain("no connection", stream)?;
-        explain(
-            "a timeout can be set",
-            stream.set_read_timeout(Some(self.patience)),
-        )?;
-        explain(
-            "a timeout can be set",
-            stream.set_write_timeout(Some(self.patience)),
-        )?;
+        explain("a timeout can be set", stream.set_read_timeout(Some(self.patience)))?;
+        explain("a timeout can be set", stream.set_write_timeout(Some(self.patience)))?;
         explain("small writes go at once", stream.set_nodelay(true))?;
         let reader = explain("a socket can be doubled", stream.try_clone())?;
-        Ok(Client {
-            stream,
-            reader: BufReader::new(reader),
-            patience: self.patience,
-        })
+        Ok(Client { stream, reader: BufReader::new(reader), patience: self.patience })
     }
 
     /// A new client asks one thing and goes.
     pub(super) fn still_serves(&self, after: &str) -> Result<(), Stop> {
-        let asked = self
-            .connect()
-            .and_then(|mut client| client.expect("10", "55"));
+        let asked = self.connect().and_then(|mut client| client.expect("10", "55"));
         match asked {
             Err(Stop::Broken(what)) => broken(format!("{after}, a new client: {what}")),
             result => result,
@@ -72,10 +56,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn send(&mut self, text: &str) -> Result<(), Stop> {
-        explain(
-            "nothing can be sent",
-            self.stream.write_all(text.as_bytes()),
-        )
+        explain("nothing can be sent", self.stream.write_all(text.as_bytes()))
     }
 
     /// One line, without its end.
@@ -104,15 +85,9 @@ impl Client {
     /// Sees whether anything comes when nothing should.
     pub(super) fn expect_silence(&mut self, after: &str) -> Result<(), Stop> {
         let moment = Duration::from_millis(100);
-        explain(
-            "a timeout can be set",
-            self.stream.set_read_timeout(Some(moment)),
-        )?;
+        explain("a timeout can be set", self.stream.set_read_timeout(Some(moment)))?;
         let came = self.stream.peek(&mut [0]);
-        explain(
-            "a timeout can be set",
-            self.stream.set_read_timeout(Some(self.patience)),
-        )?;
+        explain("a timeout can be set", self.stream.set_read_timeout(Some(self.patience)))?;
         match came {
             Ok(0) => broken(format!("{after}: the server has closed the connection")),
             Ok(_) => broken(format!("{after}: expected silence, got an answer")),
@@ -122,15 +97,9 @@ impl Client {
 
     /// Whether anything has come, without waiting for it.
     pub(super) fn has_answer(&mut self) -> Result<bool, Stop> {
-        explain(
-            "a socket can be non-blocking",
-            self.stream.set_nonblocking(true),
-        )?;
+        explain("a socket can be non-blocking", self.stream.set_nonblocking(true))?;
         let came = self.stream.peek(&mut [0]);
-        explain(
-            "a socket can be blocking",
-            self.stream.set_nonblocking(false),
-        )?;
+        explain("a socket can be blocking", self.stream.set_nonblocking(false))?;
         Ok(came.is_ok())
     }
 

@@ -24,137 +24,42 @@ const fn law(
     says: &'static str,
     check: fn(&Program) -> Check,
 ) -> Law {
-    Law {
-        scenario,
-        name,
-        says,
-        check,
-    }
+    Law { scenario, name, says, check }
 }
 
 /// All laws, in the order in which the steps begin to keep them.
 pub const LAWS: &[Law] = &[
-    law(
-        "countdown",
-        "turns",
-        "tasks take turns, first in, first out",
-        turns,
-    ),
-    law(
-        "countdown",
-        "many-turns",
-        "so do a thousand tasks",
-        many_turns,
-    ),
-    law(
-        "serve",
-        "answers",
-        "each line gets its answer, ended by LF or CRLF",
-        server::answers,
-    ),
-    law(
-        "serve",
-        "pieces",
-        "a line may come in pieces",
-        server::pieces,
-    ),
-    law(
-        "serve",
-        "pipeline",
-        "many lines at once are answered in order",
-        server::pipeline,
-    ),
+    law("countdown", "turns", "tasks take turns, first in, first out", turns),
+    law("countdown", "many-turns", "so do a thousand tasks", many_turns),
+    law("serve", "answers", "each line gets its answer, ended by LF or CRLF", server::answers),
+    law("serve", "pieces", "a line may come in pieces", server::pieces),
+    law("serve", "pipeline", "many lines at once are answered in order", server::pipeline),
     law(
         "serve",
         "bad-line",
         "a bad line gets an error, and the next line its answer",
         server::bad_line,
     ),
-    law(
-        "serve",
-        "last-words",
-        "after the last line the server closes too",
-        server::last_words,
-    ),
-    law(
-        "serve",
-        "gone",
-        "a client that goes away takes nobody with it",
-        server::gone,
-    ),
-    law(
-        "serve",
-        "rest",
-        "while its client is silent the server rests",
-        server::rest,
-    ),
-    law(
-        "serve",
-        "rest-alone",
-        "when its client is gone the server rests",
-        server::rest_alone,
-    ),
-    law(
-        "crowd",
-        "second",
-        "a second client is served while the first is silent",
-        server::second,
-    ),
+    law("serve", "last-words", "after the last line the server closes too", server::last_words),
+    law("serve", "gone", "a client that goes away takes nobody with it", server::gone),
+    law("serve", "rest", "while its client is silent the server rests", server::rest),
+    law("serve", "rest-alone", "when its client is gone the server rests", server::rest_alone),
+    law("crowd", "second", "a second client is served while the first is silent", server::second),
     law(
         "crowd",
         "half-line",
         "a client in the middle of a line holds up nobody",
         server::half_line,
     ),
-    law(
-        "crowd",
-        "hundred",
-        "a hundred clients are served at once",
-        server::hundred,
-    ),
-    law(
-        "crowd",
-        "greedy",
-        "a client that never stops asking starves nobody",
-        server::greedy,
-    ),
-    law(
-        "sleep",
-        "deadlines",
-        "sleepers wake in the order of their deadlines",
-        deadlines,
-    ),
-    law(
-        "sleep",
-        "never-early",
-        "no sleeper wakes early",
-        never_early,
-    ),
+    law("crowd", "hundred", "a hundred clients are served at once", server::hundred),
+    law("crowd", "greedy", "a client that never stops asking starves nobody", server::greedy),
+    law("sleep", "deadlines", "sleepers wake in the order of their deadlines", deadlines),
+    law("sleep", "never-early", "no sleeper wakes early", never_early),
     law("sleep", "zero", "a sleep of nothing ends", zero),
-    law(
-        "sleep",
-        "rest-asleep",
-        "while all tasks sleep the program rests",
-        rest_asleep,
-    ),
-    law(
-        "yield",
-        "yield",
-        "a task that yields all the time starves no sleeper",
-        yielding,
-    ),
-    law(
-        "join",
-        "join",
-        "a join waits, and gives the result of its task",
-        join,
-    ),
-    law(
-        "join",
-        "many-joins",
-        "results go to those who join, whoever ends first",
-        many_joins,
-    ),
+    law("sleep", "rest-asleep", "while all tasks sleep the program rests", rest_asleep),
+    law("yield", "yield", "a task that yields all the time starves no sleeper", yielding),
+    law("join", "join", "a join waits, and gives the result of its task", join),
+    law("join", "many-joins", "results go to those who join, whoever ends first", many_joins),
     law(
         "offload",
         "short-beside-long",
@@ -233,9 +138,7 @@ pub(super) fn rests(share: f64) -> Check {
     if share < RESTLESS {
         return Ok(());
     }
-    broken(format!(
-        "expected less than {RESTLESS} of a processor, got {share:.2}: it spins"
-    ))
+    broken(format!("expected less than {RESTLESS} of a processor, got {share:.2}: it spins"))
 }
 
 fn yielding(program: &Program) -> Check {
@@ -245,27 +148,14 @@ fn yielding(program: &Program) -> Check {
 
 fn join(program: &Program) -> Check {
     let printed = program.run("join", &[300, 100, 200])?;
-    same(
-        &printed,
-        &[
-            "100",
-            "200",
-            "300",
-            "joined 600",
-            "joined 200",
-            "joined 400",
-        ],
-    )
+    same(&printed, &["100", "200", "300", "joined 600", "joined 200", "joined 400"])
 }
 
 fn many_joins(program: &Program) -> Check {
     let numbers: Vec<u64> = (1..=100).rev().collect();
     let mut printed = program.run("join", &numbers)?;
     printed.lines.retain(|line| line.text.starts_with("joined"));
-    let expected: Vec<String> = numbers
-        .iter()
-        .map(|ms| format!("joined {}", 2 * ms))
-        .collect();
+    let expected: Vec<String> = numbers.iter().map(|ms| format!("joined {}", 2 * ms)).collect();
     same(&printed, &expected)
 }
 
@@ -276,29 +166,14 @@ fn same<S: AsRef<str> + Debug>(printed: &Printed, expected: &[S]) -> Check {
     if got == expected {
         return Ok(());
     }
-    let alike = got
-        .iter()
-        .zip(&expected)
-        .take_while(|(got, expected)| got == expected)
-        .count();
+    let alike = got.iter().zip(&expected).take_while(|(got, expected)| got == expected).count();
     let around = |lines: &[&str]| {
-        let shown: Vec<&str> = lines
-            .iter()
-            .skip(alike.saturating_sub(2))
-            .take(8)
-            .copied()
-            .collect();
-        if shown.is_empty() {
-            "the end".to_string()
-        } else {
-            shown.join(", ")
-        }
+        let shown: Vec<&str> =
+            lines.iter().skip(alike.saturating_sub(2)).take(8).copied().collect();
+        if shown.is_empty() { "the end".to_string() } else { shown.join(", ") }
     };
     let (expected, got) = (around(&expected), around(&got));
-    broken(format!(
-        "line {}: expected .. {expected} .., got .. {got} ..",
-        alike + 1
-    ))
+    broken(format!("line {}: expected .. {expected} .., got .. {got} ..", alike + 1))
 }
 
 #[cfg(test)]
@@ -308,21 +183,14 @@ mod tests {
     #[test]
     fn turns_are_those_of_the_talk() {
         let lines = turns_of(&[10, 5, 20]);
-        assert_eq!(
-            lines[..9],
-            ["10", "5", "20", "9", "4", "19", "8", "3", "18"]
-        );
+        assert_eq!(lines[..9], ["10", "5", "20", "9", "4", "19", "8", "3", "18"]);
         assert_eq!(lines.len(), 35);
     }
 
     #[test]
     fn names_of_laws_are_unique() {
         for (index, law) in LAWS.iter().enumerate() {
-            assert!(
-                LAWS[..index].iter().all(|other| other.name != law.name),
-                "{}",
-                law.name
-            );
+            assert!(LAWS[..index].iter().all(|other| other.name != law.name), "{}", law.name);
         }
     }
 }

@@ -45,11 +45,7 @@ impl Printed {
 impl Program {
     pub fn new(path: impl Into<PathBuf>, words: &[&str]) -> Program {
         let words = words.iter().map(|word| word.to_string()).collect();
-        Program {
-            patience: PATIENCE,
-            path: path.into(),
-            words,
-        }
+        Program { patience: PATIENCE, path: path.into(), words }
     }
 
     /// The same program, waited for as long as this. Ten seconds when nobody says.
@@ -80,13 +76,7 @@ impl Program {
         let (sender, lines) = channel();
         thread::spawn(move || pass_on_lines(stdout, &sender));
         let last_words = thread::spawn(move || last_line(stderr));
-        Ok(Running {
-            child,
-            patience: self.patience,
-            started,
-            lines,
-            last_words: Some(last_words),
-        })
+        Ok(Running { child, patience: self.patience, started, lines, last_words: Some(last_words) })
     }
 
     /// Runs a scenario to its end.
@@ -97,20 +87,14 @@ impl Program {
             lines.push(line);
         }
         running.end_well()?;
-        Ok(Printed {
-            started: running.started,
-            lines,
-        })
+        Ok(Printed { started: running.started, lines })
     }
 
     fn command(&self, scenario: &str, numbers: &[u64]) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.words).arg(scenario);
         command.args(numbers.iter().map(u64::to_string));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }
@@ -130,10 +114,9 @@ impl Running {
         match self.lines.recv_timeout(self.patience) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => broken(format!(
-                "nothing happened for {} s: it hangs",
-                self.patience.as_secs()
-            )),
+            Err(RecvTimeoutError::Timeout) => {
+                broken(format!("nothing happened for {} s: it hangs", self.patience.as_secs()))
+            }
         }
     }
 
@@ -146,15 +129,10 @@ impl Running {
         if status.code() == Some(NOT_CLAIMED) {
             return Err(Stop::NotClaimed);
         }
-        let words = self
-            .last_words
-            .take()
-            .map(|thread| thread.join().unwrap_or_default());
+        let words = self.last_words.take().map(|thread| thread.join().unwrap_or_default());
         match words.unwrap_or_default().as_str() {
             "" => broken(format!("the program ended with {status}")),
-            words => broken(format!(
-                "the program ended with {status}; its last words: {words}"
-            )),
+            words => broken(format!("the program ended with {status}; its last words: {words}")),
         }
     }
 
@@ -184,9 +162,7 @@ impl Running {
     fn wanted_time(&self) -> Result<Duration, Stop> {
         let threads = format!("/proc/{}/task", self.child.id());
         let Ok(threads) = fs::read_dir(threads) else {
-            return Err(Stop::NotMeasured(
-                "there is no /proc that tells of threads".to_string(),
-            ));
+            return Err(Stop::NotMeasured("there is no /proc that tells of threads".to_string()));
         };
         let mut nanoseconds = 0;
         for thread in threads.flatten() {
@@ -196,9 +172,7 @@ impl Running {
             nanoseconds += running_and_waiting.flat_map(str::parse::<u64>).sum::<u64>();
         }
         match nanoseconds {
-            0 => Err(Stop::NotMeasured(
-                "the kernel keeps no schedstat".to_string(),
-            )),
+            0 => Err(Stop::NotMeasured("the kernel keeps no schedstat".to_string())),
             _ => Ok(Duration::from_nanos(nanoseconds)),
         }
     }
@@ -214,10 +188,7 @@ impl Drop for Running {
 
 fn pass_on_lines(stdout: impl Read, lines: &Sender<Line>) {
     for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let line = Line {
-            text,
-            at: Instant::now(),
-        };
+        let line = Line { text, at: Instant::now() };
         if lines.send(line).is_err() {
             return; // Nobody listens any more.
         }
@@ -226,8 +197,5 @@ fn pass_on_lines(stdout: impl Read, lines: &Sender<Line>) {
 
 fn last_line(stderr: impl Read) -> String {
     let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-    lines
-        .filter(|line| !line.trim().is_empty())
-        .last()
-        .unwrap_or_default()
+    lines.filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
 }

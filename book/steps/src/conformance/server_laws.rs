@@ -49,9 +49,7 @@ pub(super) fn bad_line(program: &Program) -> Check {
         client.send(&format!("{line}\n"))?;
         let answer = client.receive()?;
         if !answer.starts_with("error") {
-            return broken(format!(
-                "{line:?}: expected `error` and some words, got {answer:?}"
-            ));
+            return broken(format!("{line:?}: expected `error` and some words, got {answer:?}"));
         }
         client.expect("10", "55")?;
     }

@@ -30,10 +30,7 @@ impl Container {
     pub(super) fn open(tag: &Tag) -> Result<Container, String> {
         let mut arguments = Arguments::of(tag);
         let kind = if tag.name == "beside" {
-            Kind::Beside {
-                members: 0,
-                has_text: false,
-            }
+            Kind::Beside { members: 0, has_text: false }
         } else {
             let kind = arguments.first("the kind of box")?;
             let known = BOXES.iter().find(|(name, _)| *name == kind);
@@ -42,16 +39,10 @@ impl Container {
                 format!("there is no box `{kind}`; there are: {}", names.join(", "))
             })?;
             let title = arguments.option("title");
-            Kind::Box {
-                kind,
-                title: title.unwrap_or_else(|| heading.to_string()),
-            }
+            Kind::Box { kind, title: title.unwrap_or_else(|| heading.to_string()) }
         };
         arguments.finish()?;
-        Ok(Container {
-            line: tag.line,
-            kind,
-        })
+        Ok(Container { line: tag.line, kind })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -92,9 +83,9 @@ impl Container {
             Kind::Beside { has_text: true, .. } => {
                 Err("`{{#beside}}` holds two block tags and no text".to_string())
             }
-            Kind::Beside { members, .. } if *members != 2 => Err(format!(
-                "`{{{{#beside}}}}` holds two block tags, not {members}"
-            )),
+            Kind::Beside { members, .. } if *members != 2 => {
+                Err(format!("`{{{{#beside}}}}` holds two block tags, not {members}"))
+            }
             Kind::Box { kind, .. } if kind == "answer" => Ok("</details>".to_string()),
             _ => Ok("</div>".to_string()),
         }

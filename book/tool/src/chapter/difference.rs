@@ -50,10 +50,7 @@ impl Weaver<'_> {
 
         let operations =
             similar::capture_diff_slices(Algorithm::Patience, &old.texts(), &new.texts());
-        if operations
-            .iter()
-            .all(|operation| operation.tag() == DiffTag::Equal)
-        {
+        if operations.iter().all(|operation| operation.tag() == DiffTag::Equal) {
             return Err(format!("{old_path} and {new_path} do not differ"));
         }
         let (added, removed) = counts(&operations);
@@ -66,10 +63,7 @@ impl Weaver<'_> {
             |path: &str| html::link(&format!("{}{path}", context.to_root), &html::escape(path));
         let mut caption = String::new();
         if let Some(title) = title {
-            caption.push_str(&format!(
-                "<span class=\"title\">{}</span> ",
-                html::escape(&title)
-            ));
+            caption.push_str(&format!("<span class=\"title\">{}</span> ", html::escape(&title)));
         }
         caption.push_str(&format!(
             "{} against {} <span class=\"counts\">+{added} -{removed}</span>",
@@ -84,25 +78,16 @@ impl Weaver<'_> {
 
     fn side(&mut self, path: &str, visible: Visible) -> Result<Side, String> {
         let source = self.source(path)?;
-        let whole = Piece {
-            first: 1,
-            last: source.lines.len(),
-            containers: Vec::new(),
-        };
+        let whole = Piece { first: 1, last: source.lines.len(), containers: Vec::new() };
         let numbers = visible.lines(&source, &whole);
         Ok(Side { source, numbers })
     }
 }
 
 fn counts(operations: &[DiffOp]) -> (usize, usize) {
-    let changed = operations
-        .iter()
-        .filter(|operation| operation.tag() != DiffTag::Equal);
+    let changed = operations.iter().filter(|operation| operation.tag() != DiffTag::Equal);
     changed.fold((0, 0), |(added, removed), operation| {
-        (
-            added + operation.new_range().len(),
-            removed + operation.old_range().len(),
-        )
+        (added + operation.new_range().len(), removed + operation.old_range().len())
     })
 }
 

@@ -16,13 +16,9 @@ impl Weaver<'_> {
         arguments.finish()?;
         self.used_outputs.insert(name.clone());
         let run = self.outputs.run(&name)?;
-        let text = self
-            .outputs
-            .recorded(self.repository, &name, file.as_deref())?;
+        let text = self.outputs.recorded(self.repository, &name, file.as_deref())?;
         let lines: Vec<&str> = text.lines().collect();
-        let rows = cut
-            .rows(&lines)
-            .map_err(|text| format!("output {name}: {text}"))?;
+        let rows = cut.rows(&lines).map_err(|text| format!("output {name}: {text}"))?;
         let mut caption = title.map(|title| html::escape(&title)).unwrap_or_default();
         if run.kind == Kind::Measured {
             let separator = if caption.is_empty() { "" } else { ": " };
@@ -52,9 +48,8 @@ impl Weaver<'_> {
         let mut arguments = Arguments::of(tag);
         let path = arguments.first("`run.key`")?;
         arguments.finish()?;
-        let (name, key) = path
-            .split_once('.')
-            .ok_or_else(|| format!("`{path}` is not `run.key`"))?;
+        let (name, key) =
+            path.split_once('.').ok_or_else(|| format!("`{path}` is not `run.key`"))?;
         self.used_outputs.insert(name.to_string());
         let value = self.outputs.recorded_value(self.repository, name, key)?;
         Ok(plain(&value.to_string()))
@@ -101,11 +96,7 @@ impl Cut {
             last = if self.to.is_none() { first + 1 } else { last };
         }
         if let Some(to) = &self.to {
-            let start = if self.from.is_some() {
-                first + 1
-            } else {
-                first
-            };
+            let start = if self.from.is_some() { first + 1 } else { first };
             let holds = |line: &&str| line.contains(to.as_str());
             let found = lines[start..].iter().position(holds);
             let found = found.ok_or_else(|| format!("no line after that holds \"{to}\""))?;

@@ -23,10 +23,7 @@ impl Visible {
 
     /// An item that is asked for by its name is shown even when it is a test.
     pub(super) fn with_tests(self) -> Visible {
-        Visible {
-            tests: true,
-            ..self
-        }
+        Visible { tests: true, ..self }
     }
 
     /// The line numbers of `piece` that are shown: never two blank ones in a row, none at the ends.
@@ -41,18 +38,15 @@ impl Visible {
                 LineKind::Code => true,
                 LineKind::Doc => self.docs,
                 LineKind::Comment => self.comments,
-                LineKind::Blank => shown
-                    .last()
-                    .is_some_and(|last| source.kind(*last) != LineKind::Blank),
+                LineKind::Blank => {
+                    shown.last().is_some_and(|last| source.kind(*last) != LineKind::Blank)
+                }
             };
             if is_shown {
                 shown.push(number);
             }
         }
-        while shown
-            .last()
-            .is_some_and(|last| source.kind(*last) == LineKind::Blank)
-        {
+        while shown.last().is_some_and(|last| source.kind(*last) == LineKind::Blank) {
             shown.pop();
         }
         shown

@@ -33,11 +33,7 @@ impl Weaver<'_> {
 
         let mut listing = Listing::new(&source);
         for selector in &selectors {
-            let visible = if selector.what == What::Whole {
-                visible
-            } else {
-                visible.with_tests()
-            };
+            let visible = if selector.what == What::Whole { visible } else { visible.with_tests() };
             for piece in selection::select(&source, selector)? {
                 if !again {
                     let place = format!("{}:{}", context.chapter, tag.line);
@@ -149,12 +145,7 @@ struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     fn new(source: &'a SourceFile) -> Listing<'a> {
-        Listing {
-            source,
-            rows: Vec::new(),
-            previous: None,
-            open: None,
-        }
+        Listing { source, rows: Vec::new(), previous: None, open: None }
     }
 
     fn push(&mut self, piece: Piece, selector: &Selector, lines: &[usize]) {
@@ -171,8 +162,7 @@ impl<'a> Listing<'a> {
             self.rows.extend(head.into_iter().map(Row::Frame));
         }
         self.open = container;
-        self.rows
-            .extend(lines.iter().map(|number| Row::Line(*number)));
+        self.rows.extend(lines.iter().map(|number| Row::Line(*number)));
         self.previous = Some(piece);
     }
 
@@ -242,10 +232,7 @@ fn lines(source: &SourceFile, rows: &[Row], marks: &[String]) -> String {
             Row::Line(number) => {
                 let is_marked = marks.iter().any(|mark| source.line(*number).contains(mark));
                 let classes = if is_marked { "line marked" } else { "line" };
-                out.push_str(&html::line(
-                    classes,
-                    &html::source_line(source, *number, indent),
-                ));
+                out.push_str(&html::line(classes, &html::source_line(source, *number, indent)));
             }
             Row::Frame(number) => {
                 let inside = html::source_line(source, *number, indent);
@@ -288,22 +275,17 @@ fn caption(context: &Context, source: &SourceFile, rows: &[Row], title: Option<&
     }
     let ranges: Vec<String> = ranges
         .iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
+        .map(
+            |(first, last)| {
+                if first == last { first.to_string() } else { format!("{first}-{last}") }
+            },
+        )
         .collect();
     let path = &source.path;
     let place = html::escape(&format!("{path}:{}", ranges.join(", ")));
     let link = html::link(&format!("{}{path}", context.to_root), &place);
     match title {
-        Some(title) => format!(
-            "<span class=\"title\">{}</span> {link}",
-            html::escape(title)
-        ),
+        Some(title) => format!("<span class=\"title\">{}</span> {link}", html::escape(title)),
         None => link,
     }
 }

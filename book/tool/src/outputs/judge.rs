@@ -31,10 +31,7 @@ pub(super) fn judge(
     }
     if run.kind == Kind::Measured {
         for problem in broken_laws(repository, outputs, name, recorded, &BTreeMap::new())? {
-            problems.push(Problem::new(
-                problem.place,
-                format!("as recorded: {}", problem.text),
-            ));
+            problems.push(Problem::new(problem.place, format!("as recorded: {}", problem.text)));
         }
     }
     Ok(problems)
@@ -67,9 +64,7 @@ pub(super) fn broken_laws(
                 None => outputs.recorded_value(repository, other, key)?,
             },
         };
-        value
-            .number()
-            .ok_or_else(|| format!("{named} is no number: {value}"))
+        value.number().ok_or_else(|| format!("{named} is no number: {value}"))
     };
     for text in &run.laws {
         let law = Law::parse(text).map_err(anyhow::Error::msg)?;
@@ -99,10 +94,7 @@ fn extracted(
     recording: &Recording,
 ) -> Result<Value, String> {
     let run = outputs.run(name)?;
-    let extraction = run
-        .values
-        .get(key)
-        .ok_or_else(|| format!("{name} has no value `{key}`"))?;
+    let extraction = run.values.get(key).ok_or_else(|| format!("{name} has no value `{key}`"))?;
     extraction.extract(recording)
 }
 
@@ -156,11 +148,7 @@ fn changed_lines(before: &str, now: &str) -> String {
             }
         })
         .collect();
-    let mut out: String = changes
-        .iter()
-        .take(SHOWN_CHANGES)
-        .map(String::as_str)
-        .collect();
+    let mut out: String = changes.iter().take(SHOWN_CHANGES).map(String::as_str).collect();
     if changes.len() > SHOWN_CHANGES {
         out.push_str(&format!("and {} more\n", changes.len() - SHOWN_CHANGES));
     }

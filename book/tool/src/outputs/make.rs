@@ -26,9 +26,7 @@ pub(super) fn build_programs(
     let mut wanted: BTreeMap<(String, Profile), BTreeSet<String>> = BTreeMap::new();
     for name in names {
         let run = outputs.run(name).map_err(anyhow::Error::msg)?;
-        let bins = wanted
-            .entry((run.package.clone(), run.profile()))
-            .or_default();
+        let bins = wanted.entry((run.package.clone(), run.profile())).or_default();
         bins.extend(run.bins.iter().cloned());
     }
     wanted.retain(|_, bins| !bins.is_empty());
@@ -46,11 +44,8 @@ pub(super) fn build_programs(
             bail!("cargo build --package {package} failed");
         }
     }
-    let target = if wanted.is_empty() {
-        repository.path("target")
-    } else {
-        target_folder(repository)?
-    };
+    let target =
+        if wanted.is_empty() { repository.path("target") } else { target_folder(repository)? };
     Ok(Programs { target })
 }
 
@@ -64,20 +59,12 @@ pub(crate) fn cargo(repository: &Repository) -> Command {
 /// Where cargo puts what it builds.
 fn target_folder(repository: &Repository) -> Result<PathBuf> {
     let mut command = cargo(repository);
-    command.args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--no-deps",
-        "--offline",
-    ]);
+    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
     let output = command.output().context("cannot start cargo")?;
     let metadata: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let folder = metadata["target_directory"].as_str();
-    Ok(folder
-        .context("cargo metadata names no target directory")?
-        .into())
+    Ok(folder.context("cargo metadata names no target directory")?.into())
 }
 
 /// The folders around one run.
@@ -99,14 +86,9 @@ pub(super) fn make(
         }
         return Ok(Outcome::Skipped(format!("no {tool}")));
     }
-    let stage = Stage {
-        programs: programs.folder(run.profile()),
-        scratch: tempfile::tempdir()?,
-    };
+    let stage = Stage { programs: programs.folder(run.profile()), scratch: tempfile::tempdir()? };
     let mut server = match &run.server {
-        Some(line) => Some(Server::start(&mut shell(
-            repository, run, &stage, line, None,
-        ))?),
+        Some(line) => Some(Server::start(&mut shell(repository, run, &stage, line, None))?),
         None => None,
     };
     let address = server.as_ref().map(|server| server.address.clone());
@@ -118,23 +100,12 @@ pub(super) fn make(
     let finished = process::run(&mut command, &run.stdin, Duration::from_secs(run.timeout))?;
     if finished.status.code() != Some(run.status) {
         let said = process::tail(&format!("{}{}", finished.stdout, finished.stderr));
-        bail!(
-            "it ended with {}, not {}{said}",
-            finished.status,
-            run.status
-        );
+        bail!("it ended with {}, not {}{said}", finished.status, run.status);
     }
     if server.as_mut().is_some_and(Server::has_ended) {
         bail!("its server ended before it did");
     }
-    collect(
-        repository,
-        run,
-        &stage,
-        address.as_deref(),
-        &finished.stdout,
-    )
-    .map(Outcome::Made)
+    collect(repository, run, &stage, address.as_deref(), &finished.stdout).map(Outcome::Made)
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -194,10 +165,7 @@ fn collect(
         server,
     };
     let clean = |text: &str| normalise(run, &places, text).map_err(anyhow::Error::msg);
-    let mut recording = Recording {
-        text: clean(stdout)?,
-        files: BTreeMap::new(),
-    };
+    let mut recording = Recording { text: clean(stdout)?, files: BTreeMap::new() };
     for file in &run.files {
         let path = stage.scratch.path().join(file);
         let text = std::fs::read_to_string(path).with_context(|| format!("it wrote no {file}"))?;

@@ -16,10 +16,7 @@ pub(super) struct Places<'a> {
 /// What gdb prints that differs from run to run.
 const GDB: &[(&str, &str)] = &[
     (r"(?m)^warning: .*(?:\n|$)", ""),
-    (
-        r"(?m)^\[Thread debugging using libthread_db enabled\](?:\n|$)",
-        "",
-    ),
+    (r"(?m)^\[Thread debugging using libthread_db enabled\](?:\n|$)", ""),
     (r"(?m)^Using host libthread_db library .*(?:\n|$)", ""),
     (
         r"(?m)^(?:Download failed|Downloading|Missing separate debuginfo|Debuginfod has been).*(?:\n|$)",

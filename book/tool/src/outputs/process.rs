@@ -49,18 +49,13 @@ impl Group {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         let id = i32::try_from(child.id())?;
         if let Ok(mut groups) = GROUPS.lock() {
             groups.insert(id);
         }
-        Ok(Group {
-            child,
-            id,
-            readers: Vec::new(),
-        })
+        Ok(Group { child, id, readers: Vec::new() })
     }
 
     fn read(&mut self, mut pipe: impl Read + Send + 'static) {
@@ -129,11 +124,7 @@ pub fn run(command: &mut Command, stdin: &str, limit: Duration) -> Result<Finish
             end_group(group.id);
             let texts = group.texts();
             let [stdout, stderr] = <[String; 2]>::try_from(texts).unwrap_or_default();
-            return Ok(Finished {
-                status,
-                stdout,
-                stderr,
-            });
+            return Ok(Finished { status, stdout, stderr });
         }
         if Instant::now() >= deadline {
             end_group(group.id);
@@ -225,12 +216,8 @@ mod tests {
 
     #[test]
     fn input_goes_in_and_both_outputs_come_out() {
-        let finished = run(
-            &mut shell("cat; echo e >&2; exit 3"),
-            "in\n",
-            Duration::from_secs(5),
-        )
-        .unwrap();
+        let finished =
+            run(&mut shell("cat; echo e >&2; exit 3"), "in\n", Duration::from_secs(5)).unwrap();
         assert_eq!(finished.stdout, "in\n");
         assert_eq!(finished.stderr, "e\n");
         assert_eq!(finished.status.code(), Some(3));
@@ -242,9 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         let line = format!("sleep 1000 & echo $! > {}; wait", file.display());
-        let error = run(&mut shell(&line), "", Duration::from_millis(500))
-            .err()
-            .unwrap();
+        let error = run(&mut shell(&line), "", Duration::from_millis(500)).err().unwrap();
         assert!(format!("{error}").contains("killed after"), "{error}");
         wait_until_gone(&std::fs::read_to_string(file).unwrap());
     }
@@ -252,24 +237,16 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn what_a_command_leaves_behind_ends_with_it() {
-        let finished = run(
-            &mut shell("sleep 1000 & echo $!"),
-            "",
-            Duration::from_secs(5),
-        )
-        .unwrap();
+        let finished = run(&mut shell("sleep 1000 & echo $!"), "", Duration::from_secs(5)).unwrap();
         wait_until_gone(&finished.stdout);
     }
 
     #[test]
     fn a_server_tells_its_address_and_one_that_does_not_is_an_error() {
-        let server = Server::start(&mut shell(
-            "echo hello; echo listening on 1.2.3.4:5; sleep 1000",
-        ));
+        let server =
+            Server::start(&mut shell("echo hello; echo listening on 1.2.3.4:5; sleep 1000"));
         assert_eq!(server.unwrap().address, "1.2.3.4:5");
-        let error = Server::start(&mut shell("echo no port >&2; exit 1"))
-            .err()
-            .unwrap();
+        let error = Server::start(&mut shell("echo no port >&2; exit 1")).err().unwrap();
         assert!(format!("{error}").contains("no port"), "{error}");
     }
 }

@@ -115,10 +115,9 @@ impl Extraction {
     pub(super) fn extract(&self, recording: &Recording) -> Result<Value, String> {
         let text = match &self.file {
             None => &recording.text,
-            Some(file) => recording
-                .files
-                .get(file)
-                .ok_or_else(|| format!("the run wrote no `{file}`"))?,
+            Some(file) => {
+                recording.files.get(file).ok_or_else(|| format!("the run wrote no `{file}`"))?
+            }
         };
         let found = match (&self.regex, &self.json) {
             (Some(pattern), _) => matches(pattern, text)?,
@@ -165,10 +164,7 @@ impl Extraction {
     }
 
     fn value(&self, number: f64) -> Value {
-        Value::Number {
-            number: number * self.scale,
-            digits: self.digits,
-        }
+        Value::Number { number: number * self.scale, digits: self.digits }
     }
 }
 
@@ -194,11 +190,7 @@ fn pointed(pointer: &str, text: &str) -> Result<String, String> {
 
 /// `1,234.5` and `1_234` are numbers too.
 fn number(text: &str) -> Option<f64> {
-    let plain: String = text
-        .trim()
-        .chars()
-        .filter(|c| *c != ',' && *c != '_')
-        .collect();
+    let plain: String = text.trim().chars().filter(|c| *c != ',' && *c != '_').collect();
     plain.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
@@ -210,11 +202,7 @@ mod tests {
         let extraction: Extraction = toml::from_str(toml).unwrap();
         extraction.extract(&Recording {
             text: text.to_string(),
-            files: [(
-                "f.json".to_string(),
-                "{\"a\": [1, {\"b\": 2.5}]}".to_string(),
-            )]
-            .into(),
+            files: [("f.json".to_string(), "{\"a\": [1, {\"b\": 2.5}]}".to_string())].into(),
         })
     }
 
@@ -247,10 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_text_and_what_is_not_there_an_error() {
-        assert_eq!(
-            taken("regex = 'task (\\w+)'", "task main"),
-            Ok(Value::Text("main".into()))
-        );
+        assert_eq!(taken("regex = 'task (\\w+)'", "task main"), Ok(Value::Text("main".into())));
         assert!(taken("regex = 'task (\\w+)'", "nothing").is_err());
         assert!(taken("regex = 'task (\\w+)'\npick = 'max'", "task main").is_err());
     }

@@ -57,13 +57,7 @@ const PYTHON_KEYWORDS: &[&str] = &[
 
 /// The tokens of `text`, one after the other without gaps.
 pub fn tokens(language: Language, text: &str) -> Vec<Token> {
-    let mut lexer = Lexer {
-        text,
-        language,
-        at: 0,
-        tokens: Vec::new(),
-        names_next: false,
-    };
+    let mut lexer = Lexer { text, language, at: 0, tokens: Vec::new(), names_next: false };
     while lexer.at < text.len() {
         lexer.step();
     }
@@ -107,20 +101,12 @@ impl<'a> Lexer<'a> {
         if rest.starts_with("//") {
             let is_doc =
                 rest.starts_with("//!") || (rest.starts_with("///") && !rest.starts_with("////"));
-            let kind = if is_doc {
-                TokenKind::Doc
-            } else {
-                TokenKind::Comment
-            };
+            let kind = if is_doc { TokenKind::Doc } else { TokenKind::Comment };
             self.push(kind, to_line_end(rest));
         } else if rest.starts_with("/*") {
             let is_doc =
                 rest.starts_with("/*!") || (rest.starts_with("/**") && !rest.starts_with("/**/"));
-            let kind = if is_doc {
-                TokenKind::Doc
-            } else {
-                TokenKind::Comment
-            };
+            let kind = if is_doc { TokenKind::Doc } else { TokenKind::Comment };
             self.push(kind, block_comment(rest));
         } else if rest.starts_with("#[") || rest.starts_with("#![") {
             self.push(TokenKind::Attribute, attribute(rest));
@@ -201,13 +187,11 @@ fn to_line_end(text: &str) -> usize {
 }
 
 fn word_length(text: &str) -> usize {
-    text.find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(text.len())
+    text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
 fn dotted_length(text: &str) -> usize {
-    text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
-        .unwrap_or(text.len())
+    text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(text.len())
 }
 
 /// `1_000u64`, `0x1F`, `1.5`; but not the dots of `0..n` and `x.0.len()`.
@@ -216,11 +200,7 @@ fn number_length(text: &str) -> usize {
     let fraction = &text[whole..];
     let has_fraction =
         fraction.starts_with('.') && fraction[1..].starts_with(|c: char| c.is_ascii_digit());
-    if has_fraction {
-        whole + 1 + word_length(&fraction[1..])
-    } else {
-        whole
-    }
+    if has_fraction { whole + 1 + word_length(&fraction[1..]) } else { whole }
 }
 
 fn block_comment(text: &str) -> usize {
@@ -277,9 +257,7 @@ fn rust_string(text: &str) -> Option<usize> {
     let hashes = after.chars().take_while(|c| *c == '#').count();
     let close = format!("\"{}", "#".repeat(hashes));
     let from = hashes + 1;
-    let length = after[from..]
-        .find(&close)
-        .map_or(after.len(), |end| from + end + close.len());
+    let length = after[from..].find(&close).map_or(after.len(), |end| from + end + close.len());
     Some(prefix.len() + length)
 }
 
@@ -317,9 +295,7 @@ fn character(text: &str) -> Option<usize> {
 
 /// A string with its prefix: `'`, `"`, `"""`, `f"`, `rb'`.
 fn python_string(text: &str) -> Option<usize> {
-    let prefix = text
-        .find(|c: char| !"rbfuRBFU".contains(c))
-        .unwrap_or(text.len());
+    let prefix = text.find(|c: char| !"rbfuRBFU".contains(c)).unwrap_or(text.len());
     let after = &text[prefix..];
     let quote = after.chars().next().filter(|c| *c == '"' || *c == '\'')?;
     if prefix > 2 {
@@ -356,17 +332,7 @@ mod tests {
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(
             texts,
-            [
-                "let",
-                "'a",
-                "r#\"// \" no\"#",
-                "// yes 'b",
-                "let",
-                "'\\''",
-                "let",
-                "'\"'",
-                "/// doc"
-            ]
+            ["let", "'a", "r#\"// \" no\"#", "// yes 'b", "let", "'\\''", "let", "'\"'", "/// doc"]
         );
         assert_eq!(found[1].0, TokenKind::Lifetime);
         assert_eq!(found[8].0, TokenKind::Doc);
@@ -382,10 +348,7 @@ mod tests {
 
     #[test]
     fn python_triple_quotes_and_comments() {
-        let found = kinds(
-            Language::Python,
-            "def f():\n    '''# no\n'''\n    x = f'{a}' # yes\n",
-        );
+        let found = kinds(Language::Python, "def f():\n    '''# no\n'''\n    x = f'{a}' # yes\n");
         let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["def", "f", "'''# no\n'''", "f'{a}'", "# yes"]);
     }

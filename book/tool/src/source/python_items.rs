@@ -95,11 +95,8 @@ mod tests {
     fn functions_classes_and_methods_with_their_decorators() {
         let text = "import os\n\nclass A:\n    @staticmethod\n    def f(\n        x,\n    ):\n        '''\nflush left\n'''\n        return 1\n\n    def g(self): pass\n\n\ndef f(): pass\n";
         let source = SourceFile::new("x.py", text.to_string()).unwrap();
-        let found: Vec<(String, usize, usize)> = source
-            .items
-            .iter()
-            .map(|item| (item.label(), item.first, item.last))
-            .collect();
+        let found: Vec<(String, usize, usize)> =
+            source.items.iter().map(|item| (item.label(), item.first, item.last)).collect();
         assert_eq!(
             found,
             [

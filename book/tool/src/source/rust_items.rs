@@ -155,10 +155,7 @@ impl Finder {
 
     fn implementation(&mut self, it: &ItemImpl, place: &Place) {
         let self_type = compact(&source_text(&*it.self_ty));
-        let of_trait = it
-            .trait_
-            .as_ref()
-            .map(|implemented| compact(&source_text(&implemented.0)));
+        let of_trait = it.trait_.as_ref().map(|implemented| compact(&source_text(&implemented.0)));
         let name = match &of_trait {
             Some(of_trait) => format!("{of_trait} for {self_type}"),
             None => self_type.clone(),
@@ -194,12 +191,7 @@ impl Finder {
         self.items[parent].head_last = head_last;
         let mut owners = place.owners.clone();
         owners.push(name);
-        Place {
-            owners,
-            of_trait,
-            parent: Some(parent),
-            is_test: self.items[parent].is_test,
-        }
+        Place { owners, of_trait, parent: Some(parent), is_test: self.items[parent].is_test }
     }
 }
 

@@ -61,11 +61,7 @@ fn selector(words: &[Word]) -> Result<Selector, String> {
             _ => None,
         };
         if (word == "from" || word == "to") && next_quoted.is_some() {
-            let slot = if word == "from" {
-                &mut selector.from
-            } else {
-                &mut selector.to
-            };
+            let slot = if word == "from" { &mut selector.from } else { &mut selector.to };
             if slot.replace(next_quoted.unwrap_or_default()).is_some() {
                 return Err(format!("`{word}` stands twice"));
             }
@@ -98,11 +94,7 @@ fn what(kind: Option<String>, path: &str, ordinal: Option<usize>) -> Result<What
             return Err(format!("`{kind}` needs a name"));
         }
         let path = path.to_string();
-        return Ok(What::Item {
-            kind,
-            path,
-            ordinal,
-        });
+        return Ok(What::Item { kind, path, ordinal });
     }
     match (kind.as_str(), path.is_empty()) {
         ("uses", true) => Ok(What::Uses),
@@ -126,18 +118,10 @@ fn shown(word: &Word) -> String {
 /// The lines that `selector` names in `source`.
 pub fn select(source: &SourceFile, selector: &Selector) -> Result<Vec<Piece>, String> {
     let pieces = match &selector.what {
-        What::Whole => vec![Piece {
-            first: 1,
-            last: source.lines.len(),
-            containers: Vec::new(),
-        }],
+        What::Whole => vec![Piece { first: 1, last: source.lines.len(), containers: Vec::new() }],
         What::Uses => uses(source)?,
         What::Docs => vec![docs(source)?],
-        What::Item {
-            kind,
-            path,
-            ordinal,
-        } => vec![item(source, kind, path, *ordinal)?],
+        What::Item { kind, path, ordinal } => vec![item(source, kind, path, *ordinal)?],
     };
     let Some(from) = &selector.from else {
         return Ok(pieces);
@@ -149,16 +133,9 @@ pub fn select(source: &SourceFile, selector: &Selector) -> Result<Vec<Piece>, St
 }
 
 fn uses(source: &SourceFile) -> Result<Vec<Piece>, String> {
-    let used = source
-        .items
-        .iter()
-        .filter(|item| item.is_use && !item.is_test);
+    let used = source.items.iter().filter(|item| item.is_use && !item.is_test);
     let pieces: Vec<Piece> = used
-        .map(|item| Piece {
-            first: item.first,
-            last: item.last,
-            containers: Vec::new(),
-        })
+        .map(|item| Piece { first: item.first, last: item.last, containers: Vec::new() })
         .collect();
     if pieces.is_empty() {
         return Err(format!("{} has no `use` lines", source.path));
@@ -170,20 +147,10 @@ fn uses(source: &SourceFile) -> Result<Vec<Piece>, String> {
 fn docs(source: &SourceFile) -> Result<Piece, String> {
     let is_doc = |n: &usize| source.line(*n).trim_start().starts_with("//!");
     let numbers = 1..=source.lines.len();
-    let first = numbers
-        .clone()
-        .find(is_doc)
-        .ok_or_else(|| format!("{} has no `//!` docs", source.path))?;
-    let last = numbers
-        .skip(first)
-        .take_while(|n| is_doc(n))
-        .last()
-        .unwrap_or(first);
-    Ok(Piece {
-        first,
-        last,
-        containers: Vec::new(),
-    })
+    let first =
+        numbers.clone().find(is_doc).ok_or_else(|| format!("{} has no `//!` docs", source.path))?;
+    let last = numbers.skip(first).take_while(|n| is_doc(n)).last().unwrap_or(first);
+    Ok(Piece { first, last, containers: Vec::new() })
 }
 
 fn item(
@@ -192,28 +159,17 @@ fn item(
     path: &str,
     ordinal: Option<usize>,
 ) -> Result<Piece, String> {
-    let found: Vec<&Item> = source
-        .items
-        .iter()
-        .filter(|item| matches(item, kind, path))
-        .collect();
+    let found: Vec<&Item> = source.items.iter().filter(|item| matches(item, kind, path)).collect();
     let item = match (found.as_slice(), ordinal) {
         ([], _) => return Err(missing(source, kind, path)),
         ([only], None) => only,
         (several, None) => return Err(ambiguous(source, kind, path, several)),
         (several, Some(n)) => several.get(n - 1).ok_or_else(|| {
             let count = several.len();
-            format!(
-                "{}: only {count} match `{kind} {path}`, no #{n}",
-                source.path
-            )
+            format!("{}: only {count} match `{kind} {path}`, no #{n}", source.path)
         })?,
     };
-    Ok(Piece {
-        first: item.first,
-        last: item.last,
-        containers: containers(source, item),
-    })
+    Ok(Piece { first: item.first, last: item.last, containers: containers(source, item) })
 }
 
 fn containers(source: &SourceFile, item: &Item) -> Vec<usize> {
@@ -245,17 +201,12 @@ fn matches(item: &Item, kind: &str, path: &str) -> bool {
     }
     let skip = item.owners.len().saturating_sub(owners.len());
     item.owners.len() >= owners.len()
-        && item.owners[skip..]
-            .iter()
-            .zip(&owners)
-            .all(|(have, want)| same_type(have, want))
+        && item.owners[skip..].iter().zip(&owners).all(|(have, want)| same_type(have, want))
 }
 
 /// `<A as B>::c` -> (B, [A], c); `a::B::c` -> (none, [a, B], c); Python's `A.c` as `A::c`.
 fn split_path(path: &str) -> (Option<String>, Vec<String>, String) {
-    if let Some((qualified, name)) = path
-        .strip_prefix('<')
-        .and_then(|rest| rest.rsplit_once(">::"))
+    if let Some((qualified, name)) = path.strip_prefix('<').and_then(|rest| rest.rsplit_once(">::"))
         && let Some((owner, of_trait)) = qualified.split_once(" as ")
     {
         let owners = vec![owner.trim().to_string()];
@@ -287,10 +238,7 @@ fn same_type(have: &str, want: &str) -> bool {
 
 fn last_name(name: &str) -> &str {
     let without_generics = name.split('<').next().unwrap_or(name);
-    let without_path = without_generics
-        .rsplit("::")
-        .next()
-        .unwrap_or(without_generics);
+    let without_path = without_generics.rsplit("::").next().unwrap_or(without_generics);
     without_path.trim_start_matches('&')
 }
 
@@ -310,10 +258,8 @@ fn missing(source: &SourceFile, kind: &str, path: &str) -> String {
 }
 
 fn ambiguous(source: &SourceFile, kind: &str, path: &str, found: &[&Item]) -> String {
-    let places: Vec<String> = found
-        .iter()
-        .map(|item| format!("{} (line {})", item.label(), item.first))
-        .collect();
+    let places: Vec<String> =
+        found.iter().map(|item| format!("{} (line {})", item.label(), item.first)).collect();
     format!(
         "{}: `{kind} {path}` is ambiguous: {}; write the longer path or #N",
         source.path,
@@ -328,9 +274,7 @@ fn narrow(
     to: Option<&str>,
 ) -> Result<Piece, String> {
     let holding = |text: &str, first: usize| -> Vec<usize> {
-        (first..=piece.last)
-            .filter(|n| source.line(*n).contains(text))
-            .collect()
+        (first..=piece.last).filter(|n| source.line(*n).contains(text)).collect()
     };
     let starts = holding(from, piece.first);
     let first = match starts.as_slice() {
@@ -351,11 +295,7 @@ fn narrow(
             .first()
             .ok_or_else(|| format!("{}: no line after line {first} holds \"{to}\"", source.path))?,
     };
-    Ok(Piece {
-        first,
-        last,
-        containers: piece.containers.clone(),
-    })
+    Ok(Piece { first, last, containers: piece.containers.clone() })
 }
 
 /// The lines of a container that are not its members: its head with attributes, and its last line.
@@ -412,10 +352,7 @@ thread_local! {
         for selector in selectors(&tag.words)? {
             found.extend(select(&source, &selector)?);
         }
-        Ok(found
-            .iter()
-            .map(|piece| (piece.first, piece.last))
-            .collect())
+        Ok(found.iter().map(|piece| (piece.first, piece.last)).collect())
     }
 
     #[test]
@@ -449,11 +386,7 @@ thread_local! {
         assert!(ambiguous.contains("line 19"), "{ambiguous}");
         assert!(ambiguous.contains("line 23"), "{ambiguous}");
         assert!(lines("from \"impl\"").unwrap_err().contains("ambiguous"));
-        assert!(
-            lines("from \"nowhere\"")
-                .unwrap_err()
-                .contains("no line holds")
-        );
+        assert!(lines("from \"nowhere\"").unwrap_err().contains("no line holds"));
         assert!(lines("from \"use std\" to \"nowhere\"").is_err());
         assert!(lines("function x").unwrap_err().contains("names no piece"));
         assert!(lines("fn").unwrap_err().contains("needs a name"));

@@ -67,6 +67,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("grown", "an operation of popleft beside 10^2 to 10^6 others, and beside 10^4 connections"),
     ("lateness", "how late timers fire, with nothing else to do and beside a busy task"),
     ("latency", "how long an echo takes, with 100 connections"),
+    ("spin", "what it buys and costs to spin before sleeping: one connection across two cores"),
     ("share", "what perf2 keeps of its rate beside one perf1, for each fib server"),
 ];
 
@@ -113,15 +114,27 @@ pub struct Grown {
     pub steps: Vec<(u64, f64)>,
     /// The unit of the cost.
     pub unit: &'static str,
+    /// How many times what it cost with the fewest others it costs with more, at the most.
+    pub grows: f64,
     /// Whether the goal holds for it.
     pub has_goal: bool,
 }
 
 impl Grown {
-    /// How many times the cheapest the most expensive one is.
-    pub fn growth(&self) -> f64 {
-        let costs = || self.steps.iter().map(|step| step.1);
-        costs().fold(0.0, f64::max) / costs().fold(f64::INFINITY, f64::min)
+    /// Of rounds that each held one measurement a scale. Within a round the machine is about as
+    /// fast at its end as it was at its beginning, so the growth is taken round by round.
+    fn of(title: &str, scales: &[u64], rounds: &[Vec<f64>], has_goal: bool) -> Grown {
+        let cost = |at: usize| median(&rounds.iter().map(|round| round[at]).collect::<Vec<_>>());
+        let growth = |at: usize| {
+            median(&rounds.iter().map(|round| round[at] / round[0]).collect::<Vec<_>>())
+        };
+        Grown {
+            title: title.to_string(),
+            steps: (0..scales.len()).map(|at| (scales[at], cost(at))).collect(),
+            unit: "ns",
+            grows: (0..scales.len()).map(growth).fold(1.0, f64::max),
+            has_goal,
+        }
     }
 }
 
@@ -140,6 +153,17 @@ pub struct Spread {
     pub p999: f64,
 }
 
+/// One connection across two cores.
+#[derive(Clone, Debug, Serialize)]
+pub struct Spin {
+    /// Whose server, and what it does when it has nothing to do.
+    pub title: &'static str,
+    /// Requests a second.
+    pub rate: f64,
+    /// Time that the server computed for each, in microseconds.
+    pub cpu: f64,
+}
+
 /// Everything that was measured.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -155,6 +179,8 @@ pub struct Report {
     pub lateness: Vec<Spread>,
     /// How long an echo took.
     pub latency: Vec<Spread>,
+    /// What it buys and costs to spin before sleeping.
+    pub spin: Vec<Spin>,
     /// What perf2 kept beside perf1.
     pub share: Vec<share::Kept>,
 }
@@ -292,7 +318,7 @@ impl Bench {
             absent,
             rounds: usize::from(options.rounds),
             target: Duration::from_millis(if options.quick { 20 } else { 100 }),
-            seconds: if options.quick { 0.25 } else { 1.0 },
+            seconds: if options.quick { 0.12 } else { 1.0 },
             first_core: cores.first().copied().filter(|_| on_linux),
             second_core: cores.get(1).copied().filter(|_| on_linux),
             quick: options.quick,
@@ -317,6 +343,7 @@ impl Bench {
                 "grown" => report.grown = self.grown()?,
                 "lateness" => report.lateness = self.lateness()?,
                 "latency" => report.latency = self.latency()?,
+                "spin" => report.spin = self.spin()?,
                 _ => {
                     report.share =
                         share::measure(self.quick, self.first_core.zip(self.second_core))?
@@ -400,7 +427,7 @@ impl Bench {
             false => None,
         };
         let syscalls = match row.kind {
-            Kind::Server { load, one_core } => self.syscalls(peer, load, one_core),
+            Kind::Server { load, one_core } if !self.quick => self.syscalls(peer, load, one_core),
             _ => None,
         };
         let is_cpu = matches!(row.kind, Kind::Operation { cpu: true, .. });
@@ -498,10 +525,9 @@ impl Bench {
         let watcher = ["strace", "-f", "-c", "-S", "calls", "-U", "calls,name", "-o", path];
         let counted = || -> anyhow::Result<f64> {
             let (server, addr) = self.server(peer, false, &watcher)?;
-            let mut load = Running::start(
-                Task::Load { addr, load: self.with_times(load) },
-                self.load_core(one_core),
-            )?;
+            let load_asked = self.with_times(load);
+            let task = Task::Load { addr, load: load_asked };
+            let mut load = Running::start(task, self.load_core(one_core))?;
             load.hear::<String>()?;
             load.hear::<String>()?;
             let seen: Seen = load.ask()?;
@@ -512,7 +538,7 @@ impl Bench {
             let calls = total.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
             let calls = calls.context("strace has said nothing")?;
             // The warm-up is counted as well: about as many a second.
-            let share = (load_seconds(self.seconds, &seen)) / seen.seconds;
+            let share = 1.0 + load_asked.warm_up / load_asked.seconds;
             Ok(calls / (seen.answers as f64 * share))
         };
         let calls = counted();
@@ -542,22 +568,19 @@ impl Bench {
 
     fn grown(&self) -> anyhow::Result<Vec<Grown>> {
         let mut tables = vec![];
-        let scales = [100, 1_000, 10_000, 100_000, 1_000_000];
+        let scales: &[u64] = match self.quick {
+            true => &[100, 10_000, 1_000_000],
+            false => &[100, 1_000, 10_000, 100_000, 1_000_000],
+        };
         let operations = Operation::ALL.iter().enumerate().map(|(i, (title, _))| (Some(i), *title));
         for (operation, title) in operations.chain([(None, "yield, all tasks in turn")]) {
-            let mut rounds: Vec<Vec<f64>> = vec![vec![]; scales.len()];
-            for _ in 0..self.rounds {
-                for (&others, rounds) in scales.iter().zip(&mut rounds) {
-                    let task = Task::Grown { operation, others, target: self.target };
-                    rounds.push(done::<Sample>(task, self.first_core)?.wall);
-                }
-            }
-            tables.push(Grown {
-                title: title.to_string(),
-                steps: scales.into_iter().zip(rounds.iter().map(|r| median(r))).collect(),
-                unit: "ns",
-                has_goal: operation.is_some(),
-            });
+            let cost = |&others: &u64| {
+                let task = Task::Grown { operation, others, target: self.target };
+                Ok(done::<Sample>(task, self.first_core)?.wall)
+            };
+            let round = |_| scales.iter().map(cost).collect();
+            let rounds = (0..self.rounds).map(round).collect::<anyhow::Result<Vec<_>>>()?;
+            tables.push(Grown::of(title, scales, &rounds, operation.is_some()));
         }
         if self.first_core.is_some() {
             tables.push(self.grown_echo()?);
@@ -566,24 +589,16 @@ impl Bench {
     }
 
     fn grown_echo(&self) -> anyhow::Result<Grown> {
-        let scales = [100, 1_000, 10_000 - 200];
-        let mut rounds: Vec<Vec<f64>> = vec![vec![]; scales.len()];
-        for _ in 0..self.rounds {
-            for (&idle, rounds) in scales.iter().zip(&mut rounds) {
-                let load =
-                    Load { clients: 100, idle, reconnect: false, warm_up: 0.1, seconds: 0.0 };
-                let (seen, usage) = self.under_load("popleft", load, false, false)?;
-                rounds.push(usage.cpu * 1e9 / seen.answers as f64);
-            }
-        }
-        let steps =
-            scales.iter().map(|&idle| idle as u64 + 100).zip(rounds.iter().map(|r| median(r)));
-        Ok(Grown {
-            title: "echo, 100 connections ask, the others are idle (server CPU)".to_string(),
-            steps: steps.collect(),
-            unit: "ns",
-            has_goal: true,
-        })
+        let title = "echo, 100 connections ask, the others are idle (server CPU)";
+        let scales = [200, 1_000, 9_900];
+        let cost = |&connections: &u64| {
+            let load = self.load_of(100, connections as usize - 100);
+            let (seen, usage) = self.under_load("popleft", load, false, false)?;
+            Ok(usage.cpu * 1e9 / seen.answers as f64)
+        };
+        let round = |_| scales.iter().map(cost).collect();
+        let rounds = (0..self.rounds).map(round).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Grown::of(title, &scales, &rounds, true))
     }
 
     fn lateness(&self) -> anyhow::Result<Vec<Spread>> {
@@ -605,13 +620,48 @@ impl Bench {
         Ok(tables)
     }
 
+    fn spin(&self) -> anyhow::Result<Vec<Spin>> {
+        let kinds = [
+            ("popleft, sleeps at once", "popleft"),
+            ("popleft, spins for 50 us first", rows::echo::SPINNING),
+            ("limit, sleeps at once", "limit"),
+        ];
+        if self.second_core.is_none() {
+            return Ok(vec![]);
+        }
+        let load = self.load_of(1, 0);
+        let mut rounds: Vec<Vec<(f64, f64)>> = vec![vec![]; kinds.len()];
+        for _ in 0..self.rounds {
+            for ((_, peer), rounds) in kinds.iter().zip(&mut rounds) {
+                let (seen, usage) = self.under_load(peer, load, false, false)?;
+                let answers = seen.answers as f64;
+                rounds.push((answers / seen.seconds, usage.cpu * 1e6 / answers));
+            }
+        }
+        let of = |rounds: &[(f64, f64)], pick: fn(&(f64, f64)) -> f64| {
+            median(&rounds.iter().map(pick).collect::<Vec<_>>())
+        };
+        let spin = |((title, _), rounds): (&(&'static str, &str), &Vec<(f64, f64)>)| Spin {
+            title,
+            rate: of(rounds, |round| round.0),
+            cpu: of(rounds, |round| round.1),
+        };
+        Ok(kinds.iter().zip(&rounds).map(spin).collect())
+    }
+
+    /// Clients that ask all the time, and others that are idle.
+    fn load_of(&self, clients: usize, idle: usize) -> Load {
+        Load { clients, idle, reconnect: false, warm_up: 0.05, seconds: self.seconds }
+    }
+
     fn latency(&self) -> anyhow::Result<Vec<Spread>> {
         if self.first_core.is_none() {
             return Ok(vec![]);
         }
-        let load = Load { clients: 100, idle: 0, reconnect: false, warm_up: 0.1, seconds: 0.0 };
+        let load = self.load_of(100, 0);
         let mut rounds: Vec<Vec<Seen>> = vec![vec![]; self.peers.len()];
-        for _ in 0..self.rounds {
+        // A round is a distribution by itself.
+        for _ in 0..if self.quick { 1 } else { self.rounds } {
             for (peer, rounds) in self.peers.iter().zip(&mut rounds) {
                 rounds.push(self.under_load(peer, load, false, false)?.0);
             }
@@ -628,11 +678,6 @@ impl Bench {
         };
         Ok(self.peers.iter().zip(&rounds).map(spread).collect())
     }
-}
-
-/// For how long the load asked, of which it measured only the end.
-fn load_seconds(measured: f64, seen: &Seen) -> f64 {
-    seen.seconds + 0.1 * seen.seconds / measured
 }
 
 /// Why a runtime cannot take part: not in this build, or not on this machine.

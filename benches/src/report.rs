@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::bench::{Cell, Measured, Report, Spread, is_reached};
+use crate::bench::{Cell, Measured, Report, Spin, Spread, is_reached};
 use crate::peers;
 use crate::rows::{self, Goal, Row};
 
@@ -99,6 +99,9 @@ fn sheets(report: &Report) -> Vec<Sheet> {
         if !spreads.is_empty() {
             sheets.push(spread(title, spreads));
         }
+    }
+    if !report.spin.is_empty() {
+        sheets.push(spin(report));
     }
     if !report.share.is_empty() {
         sheets.push(share(report));
@@ -203,12 +206,12 @@ fn grown(report: &Report) -> Sheet {
     let head = ["", "10^2", "10^3", "10^4", "10^5", "10^6", "grows", "to reach"];
     let rows = report.grown.iter().map(|grown| {
         let mut row = vec![format!("{}, {}", grown.title, grown.unit)];
-        row.extend(
-            (0..5).map(|i| grown.steps.get(i).map_or("-".to_string(), |step| short(step.1))),
-        );
-        row.push(format!("{:.2}", grown.growth()));
+        let power = |step: &&(u64, f64)| (step.0 as f64).log10().round() as u32;
+        let cost = |wanted| grown.steps.iter().find(|step| power(step) == wanted);
+        row.extend((2..=6).map(|power| cost(power).map_or("-".to_string(), |step| short(step.1))));
+        row.push(format!("{:.2}", grown.grows));
         row.push(match grown.has_goal {
-            true if grown.growth() <= 1.5 => "<= 1.5: yes".to_string(),
+            true if grown.grows <= 1.5 => "<= 1.5: yes".to_string(),
             true => "<= 1.5: NO".to_string(),
             false => "".to_string(),
         });
@@ -241,6 +244,16 @@ fn spread(title: &str, spreads: &[Spread]) -> Sheet {
     }
 }
 
+fn spin(report: &Report) -> Sheet {
+    let row = |spin: &Spin| vec![spin.title.to_string(), short(spin.rate), short(spin.cpu)];
+    Sheet {
+        title: "One connection across two cores".to_string(),
+        head: ["", "requests/s", "server CPU, us"].map(String::from).to_vec(),
+        rows: report.spin.iter().map(row).collect(),
+        notes: vec![],
+    }
+}
+
 fn share(report: &Report) -> Sheet {
     let rows = report.share.iter().map(|kept| {
         vec![
@@ -254,7 +267,13 @@ fn share(report: &Report) -> Sheet {
         title: "What perf2 keeps beside one perf1, requests/s".to_string(),
         head: ["", "alone", "beside perf1", "kept"].map(String::from).to_vec(),
         rows: rows.collect(),
-        notes: vec![],
+        notes: vec![
+            "cores apart: loop and perf2 on one core, the computing thread on the other"
+                .to_string(),
+            "the other core busy: the same, but what computes there is another program; what is \
+             lost so is the machine's, whose cores share more than they say"
+                .to_string(),
+        ],
     }
 }
 

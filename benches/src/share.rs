@@ -1,25 +1,27 @@
 //! What perf2 keeps of its rate beside one perf1, for each fib server of the talk.
 //!
-//! Everything runs where the kernel puts it; and once more, for the finished runtime, the loop and
-//! perf2 share one processor and the computing thread has another, so that no difference is left
-//! but what offloading costs the loop.
+//! Everything runs where the kernel puts it; and once more, for the finished runtime, the server and
+//! perf2 share one processor and the thread that computes for perf1 has another, so that no
+//! difference is left but what that costs the loop.
 
 use std::env;
 use std::ffi::OsString;
+use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use popleft_demos::fib::fib;
 use popleft_demos::loads::Load;
 use popleft_demos::servers;
 use serde::Serialize;
 
-use crate::measure::median;
+use crate::measure::{median, stay_on_core};
 
 /// The word that makes this program a server.
 const SERVE: &str = "__serve";
@@ -68,19 +70,27 @@ pub fn measure(quick: bool, apart: Option<(usize, usize)>) -> anyhow::Result<Vec
     let rounds = if quick { 1 } else { 3 };
     let mut table = vec![];
     for &(title, command) in SERVERS {
-        table.push(kept(title, command, rounds, window, None)?);
+        table.push(kept(title, command, rounds, window, None, Beside::Perf1)?);
     }
     if apart.is_some() {
         let command = ["fib-tasks", "--compute", "threads"];
-        table.push(kept(
-            "fib-tasks, threads, cores apart",
-            &command,
-            rounds.max(5),
-            window,
-            apart,
-        )?);
+        for (title, beside) in [
+            ("fib-tasks, threads, cores apart", Beside::Perf1),
+            ("fib-tasks, the other core busy", Beside::Stranger),
+        ] {
+            table.push(kept(title, &command, rounds.max(5), window, apart, beside)?);
+        }
     }
     Ok(table)
+}
+
+/// Who computes while perf2 asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// The server, for a perf1.
+    Perf1,
+    /// A program that has nothing to do with it, on the core where the server would compute.
+    Stranger,
 }
 
 fn kept(
@@ -89,17 +99,17 @@ fn kept(
     rounds: usize,
     window: Duration,
     apart: Option<(usize, usize)>,
+    beside: Beside,
 ) -> anyhow::Result<Kept> {
     let mut rates = vec![];
     for _ in 0..rounds {
         let server = Server::start(command)?;
         // perf2's threads are made by a thread that stays on the loop's core.
         let (sender, receiver) = mpsc::channel();
-        let addr = server.addr.clone();
+        let server = &server;
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let measured = server.pin(apart).and_then(|()| alone_and_beside(&addr, window));
-                let _ = sender.send(measured);
+            scope.spawn(move || {
+                let _ = sender.send(server.alone_and_beside(window, apart, beside));
             });
         });
         rates.push(receiver.recv()?.with_context(|| format!("measuring {title}"))?);
@@ -111,22 +121,6 @@ fn kept(
         beside: of(|rate| rate.1),
         kept: of(|rate| rate.1 / rate.0),
     })
-}
-
-fn alone_and_beside(addr: &str, window: Duration) -> anyhow::Result<(f64, f64)> {
-    let perf2 = Counted::start(addr, 1)?;
-    thread::sleep(window / 4);
-    let alone = perf2.rate(window);
-    perf2.load.stop();
-
-    let perf1 = Counted::start(addr, LONG)?;
-    thread::sleep(window / 4);
-    let perf2 = Counted::start(addr, 1)?;
-    let beside = perf2.rate(window);
-    // Whoever holds the server leaves first.
-    perf1.load.stop();
-    perf2.load.stop();
-    Ok((alone, beside))
 }
 
 struct Counted {
@@ -179,38 +173,111 @@ impl Server {
         Ok(server)
     }
 
-    /// The loop and this thread to one core, the server's other threads to the other.
-    #[cfg(target_os = "linux")]
-    fn pin(&self, apart: Option<(usize, usize)>) -> anyhow::Result<()> {
-        use popleft_demos::loads::Client;
-        use rustix::process::Pid;
-        use rustix::thread::{CpuSet, sched_setaffinity};
-
-        let Some((ours, theirs)) = apart else {
-            return Ok(());
-        };
-        // A request that computes, so that the threads which do that are there.
-        Client::connect(&self.addr)?.ask("30\n")?;
-        let only = |core| {
-            let mut set = CpuSet::new();
-            set.set(core);
-            set
-        };
-        let server = self.process.id();
-        for entry in std::fs::read_dir(format!("/proc/{server}/task"))? {
-            let name = entry?.file_name();
-            let number: i32 = name.to_string_lossy().parse()?;
-            let core = if number == server as i32 { ours } else { theirs };
-            sched_setaffinity(Pid::from_raw(number), &only(core))?;
+    /// perf2's rate by itself, and beside perf1 or a stranger. With two cores, perf2 and the server
+    /// share the first, and only what computes for long has the second.
+    fn alone_and_beside(
+        &self,
+        window: Duration,
+        apart: Option<(usize, usize)>,
+        beside: Beside,
+    ) -> anyhow::Result<(f64, f64)> {
+        if let Some((ours, _)) = apart {
+            self.pin(ours)?;
+            stay_on_core(ours).map_err(anyhow::Error::msg)?;
         }
-        sched_setaffinity(None, &only(ours))?;
+        let perf2 = Counted::start(&self.addr, 1)?;
+        thread::sleep(window / 4);
+        let alone = perf2.rate(window);
+        perf2.load.stop();
+        let beside = match (beside, apart) {
+            (Beside::Stranger, Some((_, theirs))) => self.beside_a_stranger(window, theirs)?,
+            _ => self.beside_perf1(window, apart.map(|cores| cores.1))?,
+        };
+        Ok((alone, beside))
+    }
+
+    fn beside_perf1(&self, window: Duration, theirs: Option<usize>) -> anyhow::Result<f64> {
+        let perf1 = Counted::start(&self.addr, LONG)?;
+        thread::sleep(window / 4);
+        if let Some(core) = theirs {
+            self.pin_the_busiest(core)?;
+        }
+        let perf2 = Counted::start(&self.addr, 1)?;
+        let rate = perf2.rate(window);
+        // Whoever holds the server leaves first.
+        perf1.load.stop();
+        perf2.load.stop();
+        Ok(rate)
+    }
+
+    fn beside_a_stranger(&self, window: Duration, theirs: usize) -> anyhow::Result<f64> {
+        let over = AtomicBool::new(false);
+        let compute = || {
+            // Where it cannot stay it disturbs more, which the number shows.
+            let _ = stay_on_core(theirs);
+            while !over.load(Relaxed) {
+                black_box(fib(black_box(20)));
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(compute);
+            thread::sleep(window / 4);
+            let rate = Counted::start(&self.addr, 1).map(|perf2| {
+                let rate = perf2.rate(window);
+                perf2.load.stop();
+                rate
+            });
+            over.store(true, Relaxed);
+            rate
+        })
+    }
+
+    /// All threads that the server has, and will have, to one core.
+    #[cfg(target_os = "linux")]
+    fn pin(&self, core: usize) -> anyhow::Result<()> {
+        for thread in self.threads()? {
+            pin_thread(thread, core)?;
+        }
+        Ok(())
+    }
+
+    /// The thread that has computed most to another core.
+    #[cfg(target_os = "linux")]
+    fn pin_the_busiest(&self, core: usize) -> anyhow::Result<()> {
+        let busy = |thread: &i32| {
+            let path = format!("/proc/{}/task/{thread}/schedstat", self.process.id());
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok())
+        };
+        let busiest = self.threads()?.into_iter().max_by_key(busy);
+        pin_thread(busiest.context("a server without threads")?, core)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn threads(&self) -> anyhow::Result<Vec<i32>> {
+        let entries = std::fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().parse()?)).collect()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn pin(&self, _: usize) -> anyhow::Result<()> {
         Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn pin(&self, _: Option<(usize, usize)>) -> anyhow::Result<()> {
+    fn pin_the_busiest(&self, _: usize) -> anyhow::Result<()> {
         Ok(())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn pin_thread(thread: i32, core: usize) -> anyhow::Result<()> {
+    use rustix::process::Pid;
+    use rustix::thread::{CpuSet, sched_setaffinity};
+
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(Pid::from_raw(thread), &set)?)
 }
 
 impl Drop for Server {

@@ -3,14 +3,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Room for what is read.
 pub const BUFFER: usize = 1024;
 
+/// popleft with a loop that spins for 50 us before it sleeps.
+pub const SPINNING: &str = "popleft-spinning";
+
 /// Serves until the process ends. `None` when this build has no such peer.
 pub fn serve(peer: &str, addr: SocketAddr) -> Option<io::Result<()>> {
     match peer {
-        "popleft" => Some(popleft(addr)),
+        "popleft" => Some(popleft(addr, Duration::ZERO)),
+        SPINNING => Some(popleft(addr, Duration::from_micros(50))),
         #[cfg(target_os = "linux")]
         "limit" => Some(limit::serve(addr)),
         #[cfg(feature = "peers")]
@@ -31,7 +36,7 @@ pub fn serve(peer: &str, addr: SocketAddr) -> Option<io::Result<()>> {
     }
 }
 
-fn popleft(addr: SocketAddr) -> io::Result<()> {
+fn popleft(addr: SocketAddr, spin: Duration) -> io::Result<()> {
     use popleft::net::{TcpListener, TcpStream};
 
     async fn echo(stream: TcpStream) -> io::Result<()> {
@@ -44,7 +49,7 @@ fn popleft(addr: SocketAddr) -> io::Result<()> {
         }
     }
 
-    popleft::run(async move {
+    popleft::Runtime::builder().spin(spin).build()?.block_on(async move {
         let listener = TcpListener::bind(addr).await?;
         loop {
             let (stream, _) = listener.accept().await?;

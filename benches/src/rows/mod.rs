@@ -95,7 +95,7 @@ macro_rules! operation {
 }
 
 const fn echo(clients: usize) -> Load {
-    Load { clients, idle: 0, reconnect: false, warm_up: 0.1, seconds: 0.0 }
+    Load { clients, idle: 0, reconnect: false, warm_up: 0.05, seconds: 0.0 }
 }
 
 /// All rows, in the order of the table.

@@ -112,7 +112,22 @@ pub fn main() -> Option<ExitCode> {
     }
 }
 
+/// No measurement takes so long that can be made at all. With a busy task beside, for example, a
+/// runtime that polls it again and again never comes to look at its timers.
+const TOO_LONG: Duration = Duration::from_secs(10);
+
+fn end_when_it_takes_too_long() {
+    thread::spawn(|| {
+        thread::sleep(TOO_LONG);
+        eprintln!("not done after {} s", TOO_LONG.as_secs());
+        process::exit(1);
+    });
+}
+
 fn run(task: Task) -> anyhow::Result<()> {
+    if !matches!(task, Task::Serve { .. } | Task::Load { .. }) {
+        end_when_it_takes_too_long();
+    }
     match task {
         Task::Operation { row, peer, target, count } => {
             let Some(Kind::Operation { peer: measure, limit, first, cpu }) =

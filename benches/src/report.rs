@@ -287,6 +287,7 @@ fn ratio(ours: Option<f64>, theirs: Option<f64>) -> String {
 /// Three digits that count.
 fn short(value: f64) -> String {
     match value.abs() {
+        f64::INFINITY => "never".to_string(),
         v if v >= 99.95 => format!("{value:.0}"),
         v if v >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

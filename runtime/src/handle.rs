@@ -88,7 +88,8 @@ impl Handle {
     }
 
     /// Has the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
-    /// [`RunError::Stopped`](crate::RunError::Stopped). If the loop is not running, its next run stops at once.
+    /// [`RunError::Stopped`](crate::RunError::Stopped). If the loop is not running, its next run
+    /// stops at once.
     pub fn stop(&self) {
         self.inbox.send(Message::Stop);
     }

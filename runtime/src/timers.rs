@@ -26,8 +26,8 @@ const SMALL: usize = 64;
 pub(crate) struct Timers {
     rows: RefCell<Slab<Row>>,
     heap: RefCell<BinaryHeap<Reverse<Entry>>>,
-    /// Those that were set since the loop last asked. Only then they go into the heap: many have
-    /// been taken back by that time, and cost nothing there.
+    /// Those that were set since the loop last asked. Only then they go into the heap: what has
+    /// been taken back between two looks, as around a join or a lock, costs nothing there.
     fresh: RefCell<Vec<Entry>>,
     /// How many entries of the heap, and of the fresh ones, are dead.
     dead: Cell<usize>,
@@ -291,6 +291,8 @@ mod tests {
         let keep = timers.set(far, LocalWaker::NOBODY);
         for _ in 0..100_000 {
             let key = timers.set(far, LocalWaker::NOBODY);
+            // The loop asks, so that it is in the heap when it is taken back.
+            assert_eq!(timers.next_deadline(), Some(far));
             timers.cancel(key);
             let entries = timers.heap.borrow().len() + timers.fresh.borrow().len();
             assert!(entries <= SMALL + 1);

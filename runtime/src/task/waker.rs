@@ -50,9 +50,9 @@ impl State {
 
 /// All that others may know of a task: other threads too, and while the loop is stuck.
 ///
-/// The atomics are written by the loop's thread alone (but for `in_inbox`), so they need no
-/// ordering; they are atomic so that another thread may read them, and so that the record of an
-/// ended task can be used for a new one.
+/// The atomics are written by the loop's thread alone, so they need no ordering; they are atomic so
+/// that another thread may read them, and so that the record of an ended task can be used for a
+/// new one. Only `in_inbox` is written by others too, and carries what they wrote before.
 pub(crate) struct Record {
     /// The two halves of the task's id.
     index: AtomicU32,

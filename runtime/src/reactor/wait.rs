@@ -2,9 +2,8 @@
 //!
 //! - **Linux**: an epoll instance, and one system call a wait. The alarm is a timerfd, touched only
 //!   when the earliest deadline changes, and exact to microseconds where a timeout of epoll's counts
-//!   in milliseconds.
-//!   The doorbell is an eventfd. Both are edge-triggered and never read: a new expiry, or a new
-//!   ring, is a new edge.
+//!   in milliseconds. The doorbell is an eventfd. Both are edge-triggered and never read: a new
+//!   expiry, or a new ring, is a new edge.
 //! - **elsewhere**: `polling`, which speaks kqueue and its relatives; its wait takes a timeout, and
 //!   its `notify` is the doorbell. It could do Linux too, but there a wait through it costs five
 //!   system calls (it sets its timer and re-arms its notifier around each one), and it asks for

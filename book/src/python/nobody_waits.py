@@ -1,0 +1,16 @@
+"""A peer is gone, and nobody waits for the socket. How often is it reported in 0.1 s?"""
+
+import select
+import socket
+import time
+
+for what, flags in [("EPOLLIN", select.EPOLLIN), ("nothing", 0), ("nothing, once", select.EPOLLONESHOT)]:
+    here, there = socket.socketpair()
+    epoll = select.epoll()
+    epoll.register(here, flags)
+    there.close()
+    reports = 0
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        reports += len(epoll.poll(timeout=0.01))
+    print(f"asked for {what:14} {reports:7} reports")

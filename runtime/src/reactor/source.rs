@@ -143,8 +143,9 @@ impl Direction {
         let mut waiters = self.waiters.borrow_mut();
         let before = into.len();
         into.extend(waiters.first.take().map(|waiter| (key, waiter.waker)));
-        let others = waiters.others.take().unwrap_or_default();
-        into.extend(others.into_iter().map(|waiter| (key, waiter.waker)));
+        if let Some(others) = waiters.others.take() {
+            into.extend(others.into_iter().map(|waiter| (key, waiter.waker)));
+        }
         into.len() - before
     }
 }

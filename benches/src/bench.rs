@@ -36,7 +36,7 @@ Examples:
   cargo run --release -p popleft-benches --bin peers -- --rows lateness --json -"
 )]
 pub struct Options {
-    /// Short measurements: the whole table in less than three minutes
+    /// Short measurements: the whole table in some minutes
     #[arg(long)]
     pub quick: bool,
     /// Only these rows (`--list` names them)
@@ -715,9 +715,7 @@ fn has_row(row: &Row, peer: &str) -> bool {
     match row.kind {
         Kind::Operation { limit, .. } => peer != "limit" || limit.is_some(),
         Kind::Bytes { .. } => true,
-        Kind::Server { .. } => cfg!(target_os = "linux"),
-        // Its one buffer for all is no answer.
-        Kind::IdleConnection { .. } => cfg!(target_os = "linux"),
+        Kind::Server { .. } | Kind::IdleConnection { .. } => cfg!(target_os = "linux"),
     }
 }
 

@@ -328,7 +328,8 @@ impl Builder {
     ///
     /// Falling asleep and being woken costs a few microseconds. A loop that spins a little longer
     /// than its peer takes to answer never pays them, and burns a processor instead: for one
-    /// connection between two processors that have nothing else to do, it about doubles the rate.
+    /// connection between two processors that have nothing else to do, it buys about a third
+    /// more requests.
     pub fn spin(mut self, time: Duration) -> Self {
         self.settings.spin = time;
         self

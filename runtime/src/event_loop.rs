@@ -24,7 +24,7 @@ use crate::stall::{self, Hope};
 use crate::task::Id;
 use crate::task::body::{Body, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
-use crate::task::table::{Ended, Table, Taken, report_panic};
+use crate::task::table::{Table, Taken};
 use crate::task::waker::Name;
 use crate::timers::Timers;
 use crate::turn;
@@ -133,13 +133,8 @@ impl EventLoop {
         let left = self.tasks.finish(task, taken.body);
         tell(|| Event::Done { task, how });
         left.joiner.wake();
-        if let Some(Ended { record, mut body }) = left.unwanted {
-            if how == End::Panic {
-                report_panic(&record, &*body);
-            }
-            let waker = body.as_mut().take_waker();
-            catching(|| drop(body));
-            self.tasks.recycle(record, waker);
+        if let Some(ended) = left.unwanted {
+            self.tasks.discard(ended);
         }
     }
 

@@ -12,8 +12,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use super::Id;
-use super::body::catching;
-use super::table::{Ended, Join, report_panic, take_result};
+use super::table::{Ended, Join, take_result};
 use super::waker::LocalWaker;
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
@@ -110,9 +109,8 @@ impl<T> Drop for JoinHandle<T> {
             drop(tasks.detach(self.id));
             return;
         }
-        if let Some(Ended { record, body }) = tasks.remove_ended(self.id) {
-            report_panic(&record, &*body);
-            catching(|| drop(body));
+        if let Some(ended) = tasks.remove_ended(self.id) {
+            tasks.discard(ended);
         }
     }
 }

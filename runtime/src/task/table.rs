@@ -221,6 +221,15 @@ impl Table {
         left
     }
 
+    /// Nobody wants the result of a task that has ended: tells of its panic, and drops it.
+    pub(crate) fn discard(&self, ended: Ended) {
+        let Ended { record, mut body } = ended;
+        report_panic(&record, &*body);
+        let waker = body.as_mut().take_waker();
+        catching(|| drop(body));
+        self.recycle(record, waker);
+    }
+
     /// Keeps what woke a task that has ended for the next one, unless somebody else still holds it.
     pub(crate) fn recycle(&self, record: Arc<Record>, waker: Option<Waker>) {
         let mut spare = self.spare.borrow_mut();
@@ -378,7 +387,7 @@ pub(crate) fn take_result<T: 'static>(mut body: Pin<Box<dyn Body>>) -> Option<T>
 
 /// Prints the panic of a task that nobody joined. The panic hook has told of the panic already,
 /// but it knows only the thread.
-pub(crate) fn report_panic(record: &Record, body: &dyn Body) {
+fn report_panic(record: &Record, body: &dyn Body) {
     if let Some(error) = body.untaken_panic() {
         let name = record.name().map(|name| format!(" ({name:?})"));
         let line = format!(

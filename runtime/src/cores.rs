@@ -21,9 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread;
 
+use crate::builder::{Builder, Settings};
 use crate::handle::Handle;
 use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
-use crate::runtime::{Builder, RunError, Runtime, Settings};
+use crate::runtime::{RunError, Runtime};
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///

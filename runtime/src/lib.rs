@@ -33,11 +33,12 @@
 //! time/           sleep, timeout, interval
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
+//! builder.rs      run() and the settings of a runtime
 //! handle.rs       how other threads reach a loop
 //! cores.rs        one loop a core
 //! generator.rs    generators on stable Rust (knows none of the others)
 //! ---- the machine
-//! runtime.rs      run(), Runtime, Builder
+//! runtime.rs      Runtime: a loop that runs a main task
 //! event_loop.rs   the loop
 //! stall.rs        the report for a program that hangs
 //! task/           the table of tasks, the deque, wakers, join handles
@@ -66,6 +67,7 @@ pub mod signal;
 pub mod task;
 pub mod time;
 
+mod builder;
 mod cores;
 mod event_loop;
 mod handle;
@@ -77,8 +79,9 @@ mod timers;
 mod turn;
 mod world;
 
+pub use builder::{Builder, run};
 pub use cores::{Core, CoreListener, cores};
 pub use handle::{Handle, Lost, RemoteHandle};
 pub use offload::spawn_blocking;
-pub use runtime::{Builder, RunError, Runtime, run};
+pub use runtime::{RunError, Runtime};
 pub use task::{JoinError, JoinHandle, spawn, yield_now};

@@ -1,54 +1,20 @@
-//! The front of the machine: how a program gets a loop, and how others reach it.
+//! The front of the machine: a loop that runs a main task to its end.
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::panic::{Location, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::event::{self, Event, Listener, Place};
+use crate::event::{self, Listener, Place};
 use crate::event_loop::{self, EventLoop, Returned};
-use crate::offload::ThreadPool;
-use crate::reactor::Reactor;
 use crate::task::body::{Body, Plain, TaskBody, catching};
-use crate::task::deque::Ready;
 use crate::task::waker::Name;
 use crate::task::{Id, JoinError};
 use crate::turn;
-use crate::world::World;
-
-/// How many turns the loop takes between two looks outside, unless it is told otherwise.
-const POLLS_BETWEEN_LOOKS: u32 = 64;
-
-/// Runs `future` to its end on this thread and returns what it returned.
-///
-/// This is `asyncio.run`: it makes a [`Runtime`], runs the future as its main task, and drops the
-/// runtime, with all tasks that are left, when the main task has ended.
-///
-/// # Panics
-///
-/// - When the future panics, with its panic.
-/// - When a runtime is running on this thread already.
-/// - When the main task is aborted, the loop is stopped, or the program can never go on; see
-///   [`Runtime::try_block_on`].
-/// - When the system has no file descriptors left for the loop.
-///
-/// ```
-/// let answer = popleft::run(async { 6 * 7 });
-/// assert_eq!(answer, 42);
-/// ```
-#[track_caller]
-pub fn run<F: Future>(future: F) -> F::Output {
-    match Runtime::new() {
-        Ok(runtime) => runtime.block_on(future),
-        Err(error) => panic!("cannot make a runtime: {error}"),
-    }
-}
 
 /// A loop with its tasks, timers, sources and thread pool.
 ///
@@ -57,32 +23,19 @@ pub fn run<F: Future>(future: F) -> F::Output {
 /// set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
 ///
 /// [`block_on`]: Runtime::block_on
+/// [`Builder::shutdown_timeout`]: crate::Builder::shutdown_timeout
 pub struct Runtime {
     pub(crate) event_loop: Rc<EventLoop>,
-    listener: Option<Listener>,
+    pub(crate) listener: Option<Listener>,
 }
 
 impl Runtime {
-    /// A runtime with the usual settings.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no file descriptors left.
-    pub fn new() -> io::Result<Runtime> {
-        Runtime::builder().build()
-    }
-
-    /// Makes a runtime with other settings.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// Runs `future` as the main task, and all other tasks meanwhile, until it has ended. It need
     /// not be `'static`: it may borrow from the caller.
     ///
     /// # Panics
     ///
-    /// As [`run`] does.
+    /// As [`run`](crate::run) does.
     ///
     /// ```
     /// let runtime = popleft::Runtime::new().unwrap();
@@ -253,164 +206,6 @@ impl fmt::Display for RunError {
 }
 
 impl Error for RunError {}
-
-// ===== settings =================================================================================
-
-/// The settings of a runtime; see [`Runtime::builder`].
-///
-/// ```
-/// use std::time::Duration;
-///
-/// let runtime = popleft::Runtime::builder()
-///     .name("server")
-///     .pool_size(4)
-///     .shutdown_timeout(Duration::from_millis(200))
-///     .build()
-///     .unwrap();
-/// runtime.block_on(async {});
-/// ```
-#[must_use = "a builder does nothing until `build`"]
-#[derive(Default)]
-pub struct Builder {
-    pub(crate) settings: Settings,
-    listener: Option<Listener>,
-}
-
-/// What can be set, and given to another thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) name: String,
-    polls_between_looks: u32,
-    spin: Duration,
-    pool_size: usize,
-    pool_idle: Duration,
-    shutdown_timeout: Duration,
-}
-
-impl Settings {
-    /// The name of one of several runtimes.
-    pub(crate) fn name_of(&self, number: usize) -> String {
-        format!("{}-{number}", self.name)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            name: String::from("main"),
-            polls_between_looks: POLLS_BETWEEN_LOOKS,
-            spin: Duration::ZERO,
-            pool_size: ThreadPool::USUAL_SIZE,
-            pool_idle: ThreadPool::USUAL_IDLE_TIME,
-            shutdown_timeout: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Builder {
-    /// The name of the main task, and the beginning of the names of the pool's threads. `main` if
-    /// you do not say.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.settings.name = name.into();
-        self
-    }
-
-    /// How many turns the loop takes before it looks outside though more tasks are ready. Fewer
-    /// make it quicker to see sockets and timers, more make it look less often. 64 if you do not
-    /// say; 0 counts as 1.
-    pub fn polls_between_looks(mut self, polls: u32) -> Self {
-        self.settings.polls_between_looks = polls.max(1);
-        self
-    }
-
-    /// How long the loop goes on looking when it has nothing to do, before it sleeps. Off if you do
-    /// not say.
-    ///
-    /// Falling asleep and being woken costs a few microseconds. A loop that spins a little longer
-    /// than its peer takes to answer never pays them, and burns a processor instead: for one
-    /// connection between two processors that have nothing else to do, it buys about a third
-    /// more requests.
-    pub fn spin(mut self, time: Duration) -> Self {
-        self.settings.spin = time;
-        self
-    }
-
-    /// How many threads the pool behind [`spawn_blocking`](crate::spawn_blocking) may have. They
-    /// are started when they are needed. 32 if you do not say; 0 counts as 1.
-    pub fn pool_size(mut self, threads: usize) -> Self {
-        self.settings.pool_size = threads.max(1);
-        self
-    }
-
-    /// How long a thread of the pool waits for a job before it ends. 10 s if you do not say.
-    pub fn pool_idle(mut self, idle: Duration) -> Self {
-        self.settings.pool_idle = idle;
-        self
-    }
-
-    /// How long dropping the runtime waits for jobs that are running on the pool. Those that take
-    /// longer are abandoned: their threads run on. 1 s if you do not say.
-    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.shutdown_timeout = timeout;
-        self
-    }
-
-    /// Has `listener` told of everything that happens in the runtime, as it happens, on the loop's
-    /// own thread. What the listener does itself is not told, and it should not panic: the panic
-    /// would end here.
-    ///
-    /// ```
-    /// use popleft::event::Event;
-    /// use std::{cell::Cell, rc::Rc};
-    ///
-    /// let polls = Rc::new(Cell::new(0));
-    /// let count = polls.clone();
-    /// let runtime = popleft::Runtime::builder()
-    ///     .listener(move |event| {
-    ///         if let Event::Poll { .. } = event {
-    ///             count.set(count.get() + 1);
-    ///         }
-    ///     })
-    ///     .build()
-    ///     .unwrap();
-    /// runtime.block_on(popleft::yield_now());
-    /// assert_eq!(polls.get(), 2);
-    /// ```
-    pub fn listener(mut self, listener: impl Fn(&Event) + 'static) -> Self {
-        self.listener = Some(Rc::new(listener));
-        self
-    }
-
-    /// Makes the runtime.
-    ///
-    /// # Errors
-    ///
-    /// When the system has no file descriptors left.
-    pub fn build(self) -> io::Result<Runtime> {
-        let settings = self.settings;
-        let jobs = ThreadPool::new(
-            &settings.name,
-            settings.pool_size,
-            settings.pool_idle,
-            settings.shutdown_timeout,
-        );
-        let event_loop = EventLoop::new(
-            settings.name,
-            settings.polls_between_looks,
-            settings.spin,
-            Ready::new(World::Real),
-            Reactor::new()?,
-            Box::new(jobs),
-        );
-        Ok(Runtime { event_loop: Rc::new(event_loop), listener: self.listener })
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
 
 // ===== the debugger's door ======================================================================
 

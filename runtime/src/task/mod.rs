@@ -24,6 +24,7 @@ use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
 use body::{Plain, TaskBody};
+use table::NewTask;
 use waker::Name;
 
 pub use join::{JoinError, JoinHandle};
@@ -138,13 +139,12 @@ impl Builder {
         F: Future<Output = Result<T, JoinError>> + 'static,
         T: 'static,
     {
-        let place = Place::of(Location::caller());
         let Some(event_loop) = event_loop::current() else {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
         let name = self.name.map(|name| Box::new(Name(name)));
-        let id =
-            event_loop.spawn(name, place, |waker| Some(Box::pin(TaskBody::new(future, waker))));
+        let new = NewTask { name, spawned_at: Place::of(Location::caller()), waits_for: None };
+        let id = event_loop.spawn(new, |waker| Some(Box::pin(TaskBody::new(future, waker))));
         JoinHandle::new(id, event_loop)
     }
 }

@@ -279,7 +279,7 @@ impl EventLoop {
             inbox: Arc::new(Inbox::new(reactor.doorbell())),
             ready,
             tasks: Table::new(),
-            timers: Timers::new(),
+            timers: Timers::new(started),
             reactor,
             jobs,
             owed: Cell::new(0),

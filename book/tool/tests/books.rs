@@ -336,6 +336,22 @@ fn a_file_that_must_be_shown_is_shown_whole_or_as_the_new_side() {
 }
 
 #[test]
+fn a_group_with_more_lines_than_allowed_is_reported() {
+    let with_limit = |limit: usize| {
+        let book = Book::new("# One\n\n{{#weave src/two.rs}}\n");
+        let files = "files = ['src/one.rs', 'src/two.rs']";
+        let toml = format!("[[group]]\nname = 'small'\nat_most = {limit}\n{files}\n");
+        book.write("book/weave.toml", &toml);
+        // Four lines that say something: closing brackets, comments and tests do not count.
+        book.write("src/one.rs", "// one\nfn one() {\n    f(\n        1,\n    );\n}\n");
+        book.write("src/two.rs", "fn two() {}\n\n#[cfg(test)]\nmod tests {\n    fn t() {}\n}\n");
+        book.run(&["check"])
+    };
+    with_limit(4).succeeds();
+    with_limit(3).fails_with(&["small: 4 lines of code, 3 are allowed"]);
+}
+
+#[test]
 fn a_group_without_files_and_a_program_without_mention_are_reported() {
     let book = Book::new("# One\n\nRun `one`.\n");
     book.write(

@@ -424,6 +424,22 @@ fn a_measured_output_is_held_to_its_laws_and_not_to_its_digits() {
 }
 
 #[test]
+fn a_long_run_is_made_only_when_it_is_named() {
+    let toml = "[output.table]\nkind = 'measured'\nlong = true\ncommand = 'echo ran >> runs.txt; cat rate.txt'\n\
+        values.rate = { regex = 'rate (\\d+)' }\nlaws = ['rate > 100']\n";
+    let book = Book::new("# One\n\n{{#output table}}\n").outputs(toml);
+    book.write("rate.txt", "rate 500\n");
+    book.run(&["check"]).fails_with(&["table"]);
+    book.run(&["record"]).succeeds();
+    assert!(!book.path("runs.txt").exists());
+    book.run(&["record", "table"]).succeeds();
+    book.run(&["check"]).succeeds();
+    assert_eq!(book.read("runs.txt"), "ran\n");
+    book.write("book/outputs/table.txt", "rate 7\n");
+    book.run(&["check"]).fails_with(&["law broken: rate > 100 (rate = 7)"]);
+}
+
+#[test]
 fn files_that_a_run_writes_are_recorded_too() {
     let toml = "[output.table]\nkind = 'exact'\ncommand = \"echo '{\\\"a\\\": [1, 2.5]}' > {dir}/t.json\"\n\
         files = ['t.json']\nvalues.a = { file = 't.json', json = '/a/1', digits = 2 }\n";

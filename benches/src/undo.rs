@@ -41,9 +41,9 @@ struct Options {
     /// Short measurements
     #[arg(long)]
     quick: bool,
-    /// Write what was measured as JSON to standard output, and nothing else there
-    #[arg(long)]
-    json: bool,
+    /// Write what was measured as JSON (`-` for standard output, and nothing else there)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Name all techniques, and end
     #[arg(long)]
     list: bool,
@@ -154,9 +154,13 @@ fn run(options: &Options) -> anyhow::Result<()> {
     for (technique, without) in &built {
         worths.extend(measure(technique, &as_it_is, without, options)?);
     }
-    match options.json {
-        true => println!("{}", serde_json::to_string_pretty(&worths)?),
-        false => print!("{}", text(&worths, options)),
+    let json = serde_json::to_string_pretty(&worths)? + "\n";
+    match &options.json {
+        Some(path) if path.as_os_str() == "-" => print!("{json}"),
+        _ => print!("{}", text(&worths, options)),
+    }
+    if let Some(path) = options.json.as_ref().filter(|path| path.as_os_str() != "-") {
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

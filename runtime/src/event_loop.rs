@@ -122,7 +122,7 @@ impl EventLoop {
         let (why, at) = turn::parked();
         let since = self.looked_at_ms.get();
         self.tasks.end_turn(task, taken.body, (why, at), since);
-        tell(|| Event::Pending { task, why, at });
+        tell(|| Event::pending(task, why, at));
         if turn::wants_another() {
             self.wake(task);
         }
@@ -171,6 +171,7 @@ impl EventLoop {
 
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
+        tell(|| Event::LookOutside);
         if until != Until::Now {
             self.ready.forget_the_crowd();
         }
@@ -207,13 +208,16 @@ impl EventLoop {
         let mut messages = self.messages.take();
         self.inbox.take(&mut messages);
         self.hope.heard_from_outside();
-        turn::set_cause(Cause::Thread);
         for message in messages.drain(..) {
+            turn::set_cause(Cause::Thread);
             match message {
                 Message::Wake(task) => {
-                    self.tasks.left_inbox(task);
+                    turn::set_cause(self.tasks.left_inbox(task));
                     self.wake(task);
                 }
+                // Of a job that was given up nobody speaks any more.
+                Message::JobStarted(task) if self.tasks.has_ended(task) => {}
+                Message::JobStarted(task) => tell(|| Event::JobStart { task }),
                 Message::Spawn(spawn) => self.spawn_for_another_thread(spawn),
                 Message::Abort(task) => self.abort(task),
                 Message::Stop => self.stopped.set(true),
@@ -301,7 +305,7 @@ impl EventLoop {
         };
         let task = self.tasks.insert(prepared, make_body(waker));
         self.ready.push_back(task);
-        tell(|| Event::Spawn { task, at });
+        self.tell_of_spawn(task, at);
         task
     }
 
@@ -318,8 +322,13 @@ impl EventLoop {
         };
         prepared.wait_for(why, at, self.looked_at_ms());
         let task = self.tasks.insert(prepared, Some(make_body(waker)));
-        tell(|| Event::Spawn { task, at });
+        self.tell_of_spawn(task, at);
         task
+    }
+
+    fn tell_of_spawn(&self, task: Id, at: Place) {
+        let name = || self.tasks.record(task)?.name().map(Arc::from);
+        tell(|| Event::Spawn { task, by: turn::cause(), name: name(), at });
     }
 
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {

@@ -66,6 +66,13 @@ pub(crate) struct Key {
     sequence: u64,
 }
 
+impl Key {
+    /// The timer's number among all that its loop has had.
+    pub(crate) fn number(self) -> u64 {
+        self.sequence
+    }
+}
+
 impl Timers {
     pub(crate) fn new() -> Self {
         Timers {
@@ -83,7 +90,6 @@ impl Timers {
         self.next_sequence.set(sequence + 1);
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
         self.fresh.borrow_mut().push(Entry { deadline, sequence, row });
-        tell(|| Event::TimerSet { deadline });
         Key { row, sequence }
     }
 
@@ -116,8 +122,8 @@ impl Timers {
         let row = rows.remove(key.row as usize);
         self.forget(key, &rows);
         drop(rows);
+        tell(|| Event::TimerCancelled { timer: key.sequence, task: row.waker.task() });
         drop(row);
-        tell(|| Event::TimerCancelled);
     }
 
     /// A timer's row is gone: so is its entry, if it was the last one set; else the entry is dead.
@@ -166,18 +172,18 @@ impl Timers {
 
     /// Wakes whoever waits for a deadline at or before `now`, earliest first.
     pub(crate) fn fire(&self, now: Instant) {
-        while let Some((deadline, waker)) = self.pop_due(now) {
-            turn::set_cause(Cause::Timer);
-            tell(|| Event::TimerFired { deadline });
+        while let Some((Entry { deadline, sequence: timer, .. }, waker)) = self.pop_due(now) {
+            turn::set_cause(Cause::Timer(timer));
+            tell(|| Event::TimerFired { timer, task: waker.task(), deadline });
             waker.wake();
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<(Instant, LocalWaker)> {
-        let deadline = self.next_deadline().filter(|&deadline| deadline <= now)?;
+    fn pop_due(&self, now: Instant) -> Option<(Entry, LocalWaker)> {
+        self.next_deadline().filter(|&deadline| deadline <= now)?;
         let Reverse(entry) = self.heap.borrow_mut().pop()?;
         let row = self.rows.borrow_mut().remove(entry.row as usize);
-        Some((deadline, row.waker))
+        Some((entry, row.waker))
     }
 }
 

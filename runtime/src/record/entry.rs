@@ -44,16 +44,14 @@ impl Header {
     }
 }
 
-/// One event of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One event of a run. As JSON it is one object: `seq`, `t_ns`, `kind`, and what the kind has.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Its number: 0 for the first one, then one more each.
     pub seq: u64,
     /// When it happened, counted from the beginning of the recording.
-    #[serde(rename = "t_ns", serialize_with = "nanoseconds::serialize")]
     pub t: Duration,
     /// What happened.
-    #[serde(flatten)]
     pub event: Event,
 }
 
@@ -211,7 +209,7 @@ pub enum Event {
         task: u32,
     },
     /// A kind that this library does not know: a later one has written it.
-    #[serde(untagged)]
+    #[serde(skip)]
     Unknown(Box<Unknown>),
 }
 
@@ -255,8 +253,8 @@ pub struct Place(Known);
 enum Known {
     /// A line of this program. Its text is made when somebody wants to see it.
     Live(event::Place),
-    /// It was read.
-    Text(Arc<str>),
+    /// It was read. Behind a thin pointer, since every entry has room for it.
+    Text(Arc<Box<str>>),
 }
 
 impl Place {
@@ -294,7 +292,7 @@ impl Eq for Place {}
 
 impl From<&str> for Place {
     fn from(text: &str) -> Place {
-        Place(Known::Text(text.into()))
+        Place(Known::Text(Arc::new(text.into())))
     }
 }
 
@@ -389,10 +387,32 @@ impl Cause {
 
 /// The beginning of a name: a line of a recording has its limits, and a name has none.
 fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(4096)]
+    let mut end = name.len().min(4096);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
 }
 
-// ===== from JSON ================================================================================
+// ===== to JSON and from it ======================================================================
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Line<'a, E> {
+            seq: u64,
+            #[serde(serialize_with = "nanoseconds::serialize")]
+            t_ns: &'a Duration,
+            #[serde(flatten)]
+            event: &'a E,
+        }
+        let (seq, t_ns) = (self.seq, &self.t);
+        match &self.event {
+            Event::Unknown(event) => Line { seq, t_ns, event }.serialize(serializer),
+            event => Line { seq, t_ns, event }.serialize(serializer),
+        }
+    }
+}
 
 /// The kinds that are known. A line of another one is `Unknown`; one of these must be understood.
 const KINDS: [&str; 17] = [

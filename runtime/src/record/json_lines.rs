@@ -70,8 +70,8 @@ impl<W: Write> Sink for JsonLines<W> {
         self.write()
     }
 
-    fn record(&mut self, entry: &Entry) -> io::Result<()> {
-        self.add_line(entry)?;
+    fn record(&mut self, entry: Entry) -> io::Result<()> {
+        self.add_line(&entry)?;
         match entry.event {
             Event::Wait { at_most } if at_most != Some(Duration::ZERO) => self.write(),
             _ => Ok(()),

@@ -73,7 +73,7 @@ impl Memory {
         let mut lines = JsonLines::new(writer);
         lines.begin(&header)?;
         for entry in self.entries() {
-            lines.record(&entry)?;
+            lines.record(entry)?;
         }
         lines.end()
     }
@@ -85,12 +85,12 @@ impl Sink for Memory {
         Ok(())
     }
 
-    fn record(&mut self, entry: &Entry) -> io::Result<()> {
+    fn record(&mut self, entry: Entry) -> io::Result<()> {
         let kept = &mut *self.kept.borrow_mut();
         if kept.entries.len() == kept.most {
             kept.entries.pop_front();
         }
-        kept.entries.push_back(entry.clone());
+        kept.entries.push_back(entry);
         Ok(())
     }
 }

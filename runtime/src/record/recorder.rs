@@ -29,7 +29,7 @@ pub trait Sink {
     /// # Errors
     ///
     /// When the sink can take no more.
-    fn record(&mut self, entry: &Entry) -> io::Result<()>;
+    fn record(&mut self, entry: Entry) -> io::Result<()>;
 
     /// The runtime is gone; nothing follows. Does nothing unless the sink says otherwise.
     ///
@@ -90,7 +90,15 @@ impl Recorder {
         self.next.set(seq + 1);
         let t = self.event_loop.now().saturating_duration_since(self.start);
         let entry = Entry { seq, t, event: Event::keep(event, self.start) };
-        sinks.retain_mut(|sink| goes_on(sink.record(&entry)));
+        match &mut sinks[..] {
+            // Nearly always: it is given the entry itself.
+            [only] => {
+                if !goes_on(only.record(entry)) {
+                    sinks.clear();
+                }
+            }
+            _ => sinks.retain_mut(|sink| goes_on(sink.record(entry.clone()))),
+        }
         self.sinks.set(sinks);
     }
 }
@@ -103,13 +111,18 @@ impl Drop for Recorder {
     }
 }
 
+#[inline]
 fn goes_on(result: io::Result<()>) -> bool {
-    if let Err(error) = &result {
-        complain(&format!("the recording has ended: {error}"));
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            complain(&format!("the recording has ended: {error}"));
+            false
+        }
     }
-    result.is_ok()
 }
 
+#[cold]
 pub(super) fn complain(what: &str) {
     // If standard error is gone there is nobody to tell.
     let _ = io::stderr().write_all(format!("popleft: {what}\n").as_bytes());

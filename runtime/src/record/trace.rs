@@ -107,8 +107,11 @@ fn from_environment() -> Trace {
 /// Opens the first file from `number` on to which nobody records, and empties it.
 fn open_next(path: &Path, mut number: usize) -> io::Result<(File, usize)> {
     loop {
-        let file =
-            File::options().write(true).create(true).truncate(false).open(numbered(path, number))?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(numbered(path, number))?;
         if !is_regular(&file) {
             return Ok((file, number));
         }

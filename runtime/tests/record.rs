@@ -347,6 +347,31 @@ fn a_try_says_what_it_found() {
 }
 
 #[test]
+fn two_runs_of_one_program_differ_in_nothing_but_times() {
+    async fn program() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let reader = spawn(async move { ours.read(&mut [0]).await });
+        drop(timeout(HOUR, pending::<()>()));
+        timeout(HOUR, yield_now()).await.unwrap();
+        theirs.write_all(b"!").await.unwrap();
+        reader.await.unwrap().unwrap();
+    }
+    let lines = || {
+        let mut entries = recorded(program());
+        for entry in &mut entries {
+            entry.t = Duration::ZERO;
+            match &mut entry.event {
+                Event::TimerSet { deadline: time, .. } => *time = Duration::ZERO,
+                Event::Wait { at_most: Some(time) } => *time = Duration::ZERO,
+                _ => {}
+            }
+        }
+        entries
+    };
+    assert_eq!(lines(), lines());
+}
+
+#[test]
 fn a_listener_and_two_sinks_hear_the_same() {
     let heard = Rc::new(Cell::new(0));
     let count = heard.clone();

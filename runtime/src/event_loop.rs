@@ -399,7 +399,10 @@ fn tell_of_wake(task: Id) {
 /// Makes `event_loop` the one that runs on this thread, until the guard is dropped.
 pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
     let address = Arc::as_ptr(&event_loop.inbox).addr();
+    let cause_before = turn::cause();
+    turn::set_cause(Cause::Outside);
     Entered {
+        cause_before,
         loop_before: CURRENT.replace(Some(event_loop)),
         address_before: turn::set_running_loop(address),
     }
@@ -407,6 +410,7 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
 
 /// Puts back what was before.
 pub(crate) struct Entered {
+    cause_before: Cause,
     loop_before: Option<Rc<EventLoop>>,
     address_before: usize,
 }
@@ -414,6 +418,7 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         turn::set_running_loop(self.address_before);
+        turn::set_cause(self.cause_before);
         let left = CURRENT.replace(self.loop_before.take());
         drop(left);
     }

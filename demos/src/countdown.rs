@@ -18,9 +18,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use popleft::generator::Generator;
 
-use crate::cli;
+use crate::cli::{self, TraceOption};
 
 // ===== as generators ============================================================================
 
@@ -96,6 +97,9 @@ struct Options {
     /// As threads, in whatever order the operating system picks
     #[arg(long)]
     threads: bool,
+
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 const EXAMPLES: &str = "\
@@ -103,7 +107,9 @@ Examples:
   countdown                 10 5 20 9 4 19 ..., in the same order every time
   countdown 3 2 1           other numbers
   countdown --threads       run it twice and compare
-  countdown --tasks         the same turns on the runtime";
+  countdown --tasks         the same turns on the runtime
+  countdown --tasks --trace run.jsonl
+                            and a recording of what its loop does";
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())
@@ -112,7 +118,15 @@ pub fn main() -> ExitCode {
 /// Runs the countdowns with these arguments, the program's name left out.
 pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     cli::run("countdown", args, |options: Options| {
+        if options.trace.is_wanted() && !options.tasks {
+            return Err(clap::Error::raw(
+                ErrorKind::MissingRequiredArgument,
+                "--trace records the runtime's loop, which only --tasks runs; add --tasks\n",
+            )
+            .into());
+        }
         if options.tasks {
+            options.trace.begin()?;
             popleft::run(run_tasks(options.numbers));
         } else if options.threads {
             run_threads(&options.numbers);

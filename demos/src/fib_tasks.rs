@@ -25,7 +25,7 @@ use futures_lite::future;
 use popleft::net::{TcpListener, TcpStream};
 use popleft::{JoinHandle, signal};
 
-use crate::cli::{self, ComputeOptions, ServerOptions};
+use crate::cli::{self, ComputeOptions, ServerOptions, TraceOption};
 use crate::fib::fib;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
 use crate::stop;
@@ -144,13 +144,17 @@ struct Options {
 
     #[command(flatten)]
     compute: ComputeOptions,
+
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   fib-tasks                             listen on 127.0.0.1:25000, compute in 4 threads
   fib-tasks --compute inline            compute in the loop, and see who pays
-  fib-tasks --workers 2                 compute two requests at once";
+  fib-tasks --workers 2                 compute two requests at once
+  fib-tasks --trace run.jsonl           record what the loop does";
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())
@@ -166,6 +170,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let listener = options.server.listen()?;
     // The loop waits for the same signals below, but cannot while it computes.
     stop::at_signal(|| {})?;
+    options.trace.begin()?;
     let mut builder = popleft::Runtime::builder().name("fib-tasks");
     if let Some(threads) = threads {
         builder = builder.pool_size(threads);

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::task::Id;
@@ -28,6 +28,10 @@ pub enum Event {
     Spawn {
         /// The new task.
         task: Id,
+        /// What spawned it: another task, another thread, or code outside any turn.
+        by: Cause,
+        /// The name that it was given.
+        name: Option<Arc<str>>,
         /// The line that spawned it.
         at: Place,
     },
@@ -42,6 +46,8 @@ pub enum Event {
         task: Id,
         /// What it waits for.
         why: Why,
+        /// The number of the task whose end it waits for, if that is what it waits for.
+        on: Option<u32>,
         /// The line of the `await`.
         at: Place,
     },
@@ -61,14 +67,33 @@ pub enum Event {
     },
     /// A file descriptor is watched from now on.
     Register {
-        /// The number under which the reactor knows it.
+        /// Its number among all that this loop has watched.
         source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
     },
     /// A file descriptor is no longer watched.
     Deregister {
-        /// The number under which the reactor knew it.
+        /// Its number among all that this loop has watched.
         source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
     },
+    /// A task tried to read from a file descriptor, or to write to it.
+    Io {
+        /// The descriptor's number.
+        source: usize,
+        /// The task that tried.
+        task: Option<Id>,
+        /// [`Why::Read`] or [`Why::Write`]: what it will wait for if this would have blocked.
+        way: Why,
+        /// What came of it.
+        found: Found,
+        /// The line of the `await`.
+        at: Place,
+    },
+    /// The loop looks outside: at what is ready, the inbox and the clock.
+    LookOutside,
     /// The loop asks the system what is ready, and sleeps if it may.
     Wait {
         /// How long it may sleep; `None` is for ever.
@@ -81,18 +106,41 @@ pub enum Event {
     },
     /// A deadline was put among the timers.
     TimerSet {
+        /// Its number among all timers of this loop.
+        timer: u32,
+        /// The task that set it.
+        task: Option<Id>,
         /// When it is due.
         deadline: Instant,
+        /// The line of the `await`.
+        at: Place,
     },
     /// A deadline has come.
     TimerFired {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it wakes; `None` when that is for a waker that is not the runtime's.
+        task: Option<Id>,
         /// When it was due.
         deadline: Instant,
     },
     /// A deadline was taken back before it came.
-    TimerCancelled,
+    TimerCancelled {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it would have woken; `None` as above.
+        task: Option<Id>,
+    },
     /// A job was handed to the thread pool.
     JobSubmit {
+        /// The task that waits for it.
+        task: Id,
+        /// The line that wants it done.
+        at: Place,
+    },
+    /// A thread of the pool has begun with a job. The loop has it told to it like a wake: this
+    /// comes a little later than the beginning itself.
+    JobStart {
         /// The task that waits for it.
         task: Id,
     },
@@ -101,6 +149,16 @@ pub enum Event {
         /// The task that waited for it.
         task: Id,
     },
+}
+
+impl Event {
+    /// A task that waits for another's end is recorded with that one's number for a place.
+    pub(crate) fn pending(task: Id, why: Why, at: Place) -> Event {
+        match why {
+            Why::Join => Event::Pending { task, why, on: Some(at.number()), at: Place::UNKNOWN },
+            _ => Event::Pending { task, why, on: None, at },
+        }
+    }
 }
 
 /// How a task ended.
@@ -121,12 +179,25 @@ pub enum Cause {
     Task(Id),
     /// A file descriptor that became ready.
     Source(usize),
-    /// A deadline that came.
-    Timer,
+    /// A deadline that came: the number of its timer.
+    Timer(u32),
+    /// The end of the job that the task waits for.
+    Job,
     /// Another thread, through the inbox.
     Thread,
     /// Code on the loop's own thread, outside any turn.
     Outside,
+}
+
+/// What came of one try to read or to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// It is done; a part counts, and so does the end of the stream.
+    Done,
+    /// It would have blocked.
+    WouldBlock,
+    /// The system refused.
+    Error,
 }
 
 /// What a parked task waits for.
@@ -152,7 +223,7 @@ pub enum Why {
 }
 
 impl Why {
-    const ALL: [Why; 7] =
+    pub(crate) const ALL: [Why; 7] =
         [Why::Unknown, Why::Read, Why::Write, Why::Timer, Why::Join, Why::Offload, Why::Yield];
 
     /// The reason whose number is `code`, as `why as u8` made it.
@@ -324,6 +395,13 @@ impl Drop for ListenAgain {
     }
 }
 
+/// Whether anybody listens on this thread: whoever has to prepare something so that there is an
+/// event to tell asks this first.
+#[inline]
+pub(crate) fn is_heard() -> bool {
+    cfg!(not(popleft_bare)) && LISTENING.get()
+}
+
 /// Installs `listener` on this thread and returns the one before it.
 pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
     LISTENING.set(listener.is_some());
@@ -374,12 +452,12 @@ mod tests {
         let count = heard.clone();
         listen(Some(Rc::new(move |_| {
             count.set(count.get() + 1);
-            tell(|| Event::TimerCancelled);
+            tell(|| Event::LookOutside);
         })));
-        tell(|| Event::TimerCancelled);
-        tell(|| Event::TimerCancelled);
+        tell(|| Event::LookOutside);
+        tell(|| Event::LookOutside);
         listen(None);
-        tell(|| Event::TimerCancelled);
+        tell(|| Event::LookOutside);
         assert_eq!(heard.get(), 2);
     }
 }

@@ -49,6 +49,8 @@
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
+//! ---- the windows, which look in
+//! record/         a run's events, kept in memory or in a file, and read back
 //! ```
 
 #![deny(missing_docs)]
@@ -63,6 +65,8 @@ compile_error!(
 pub mod event;
 pub mod generator;
 pub mod net;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "signal")]
 pub mod signal;
 pub mod task;

@@ -12,8 +12,9 @@ use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::event::{Place, Why};
+use crate::event::{Event, Found, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
+use crate::reactor::number_of;
 use crate::reactor::source::{Source, Ticket, Way};
 use crate::turn::{self, At};
 
@@ -54,6 +55,8 @@ struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.event_loop.reactor.deregister(self.key);
+        let source = number_of(self.key);
+        tell(|| Event::Deregister { source, task: turn::task_if_any() });
     }
 }
 
@@ -79,6 +82,7 @@ impl<T: AsFd + 'static> Async<T> {
         rustix::io::ioctl_fionbio(&io, true)?;
         let source = event_loop.reactor.register(io)?;
         let key = source.key;
+        tell(|| Event::Register { source: number_of(key), task: turn::task_if_any() });
         Ok(Async { registration: Registration { event_loop, key }, source })
     }
 
@@ -149,7 +153,7 @@ impl<T: AsFd + 'static> Async<T> {
         way: Way,
         ticket: &mut Option<Ticket>,
         cx: &Context<'_>,
-        place: impl FnOnce() -> Place,
+        place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         if !self.registration.is_of_the_running_loop() {
@@ -157,7 +161,9 @@ impl<T: AsFd + 'static> Async<T> {
         }
         ready!(turn::take_share(cx));
         while self.source.may_be_ready(way) {
-            match operation(self.source.io()) {
+            let result = operation(self.source.io());
+            tell(|| self.tried(way, &result, place()));
+            match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.source.set_not_ready(way);
                 }
@@ -170,12 +176,19 @@ impl<T: AsFd + 'static> Async<T> {
         }
         let reactor = &self.registration.event_loop.reactor;
         reactor.wait_for(&self.source, way, ticket, cx.waker())?;
-        let why = match way {
-            Way::Read => Why::Read,
-            Way::Write => Why::Write,
-        };
-        turn::park(why, At::Place(place()));
+        turn::park(why_of(way), At::Place(place()));
         Poll::Pending
+    }
+
+    #[cold]
+    fn tried<R>(&self, way: Way, result: &io::Result<R>, at: Place) -> Event {
+        let found = match result {
+            Ok(_) => Found::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Found::WouldBlock,
+            Err(_) => Found::Error,
+        };
+        let source = number_of(self.source.key);
+        Event::Io { source, task: turn::task_if_any(), way: why_of(way), found, at }
     }
 
     /// The next try has to wait for a report.
@@ -209,6 +222,13 @@ impl<T: AsFd> AsFd for Async<T> {
 impl<T: fmt::Debug> fmt::Debug for Async<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Async").field(self.get_ref()).finish()
+    }
+}
+
+fn why_of(way: Way) -> Why {
+    match way {
+        Way::Read => Why::Read,
+        Way::Write => Why::Write,
     }
 }
 

@@ -49,6 +49,11 @@ struct Row {
 /// Where in a key the generation begins.
 const GENERATION: u32 = usize::BITS / 2;
 
+/// The source's number among all that were registered, as events tell it.
+pub(crate) fn number_of(key: usize) -> usize {
+    key >> GENERATION
+}
+
 fn row_of(key: usize) -> usize {
     key & ((1 << GENERATION) - 1)
 }
@@ -92,8 +97,6 @@ impl Reactor {
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io, armed));
         entry.insert(Row { key, source: source.clone() });
-        drop(sources);
-        tell(|| Event::Register { source: key });
         Ok(source)
     }
 
@@ -112,7 +115,6 @@ impl Reactor {
         }
         self.waiting.set(self.waiting.get() - left.len());
         drop(left);
-        tell(|| Event::Deregister { source: key });
     }
 
     /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:
@@ -179,7 +181,7 @@ impl Reactor {
         }
         self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
-            turn::set_cause(Cause::Source(source));
+            turn::set_cause(Cause::Source(number_of(source)));
             waker.wake();
         }
         self.reports.set(reports);

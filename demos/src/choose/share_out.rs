@@ -1,0 +1,128 @@
+//! How items get to threads and to tasks: what `ThreadPoolExecutor.map` and `asyncio.gather` are in
+//! Python.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, anyhow};
+
+use super::item::Item;
+
+/// Starts a thread for each of `hands`, which takes the next item, does `work` with it, and again,
+/// until none is left. Returns the items when the last thread has ended.
+///
+/// When the system refuses a thread, those that there are do all of it, and a line on stderr says
+/// so.
+///
+/// # Errors
+///
+/// When no thread can be started; and the first error of `work`, after which no further item is
+/// begun.
+pub(super) fn share_out<Hand: Send>(
+    items: impl Iterator<Item = Item> + Send,
+    hands: Vec<Hand>,
+    work: impl Fn(&mut Hand, Item) -> anyhow::Result<Item> + Sync,
+) -> anyhow::Result<Vec<Item>> {
+    let left = Mutex::new(items.fuse());
+    let done = Mutex::new(Ok(vec![]));
+    let take_turns = |mut hand: Hand| {
+        while let Some(item) = next(&left, &done) {
+            let worked = work(&mut hand, item);
+            let mut done = lock(&done);
+            match (&mut *done, worked) {
+                (Ok(items), Ok(item)) => items.push(item),
+                (Ok(_), Err(error)) => *done = Err(error),
+                (Err(_), _) => {}
+            }
+        }
+    };
+    let wanted = hands.len();
+    thread::scope(|scope| {
+        for (started, hand) in hands.into_iter().enumerate() {
+            let take_turns = &take_turns;
+            let thread = thread::Builder::new().spawn_scoped(scope, move || take_turns(hand));
+            match thread {
+                Ok(_) => {}
+                Err(error) if started == 0 => return Err(error).context("cannot start a thread"),
+                Err(error) => {
+                    anstream::eprintln!("{started} of {wanted} threads were started: {error}");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next item; `None` when all are taken, or one has failed.
+fn next<T>(
+    left: &Mutex<impl Iterator<Item = Item>>,
+    done: &Mutex<anyhow::Result<T>>,
+) -> Option<Item> {
+    if lock(done).is_err() {
+        return None;
+    }
+    lock(left).next()
+}
+
+/// Spawns a task for each of `work`, and waits for all of them.
+///
+/// # Errors
+///
+/// The first error of a task.
+pub(super) async fn gather<Work>(work: impl Iterator<Item = Work>) -> anyhow::Result<Vec<Item>>
+where
+    Work: Future<Output = anyhow::Result<Item>> + 'static,
+{
+    let tasks: Vec<_> = work.map(popleft::spawn).collect();
+    let mut done = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        done.push(task.await.map_err(|error| anyhow!("{error}"))??);
+    }
+    Ok(done)
+}
+
+// Nothing that panics runs while one is locked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choose::workload::Workload;
+    use anyhow::bail;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn every_item_is_done_once_by_whatever_number_of_threads() {
+        for (items, threads) in [(1, 1), (7, 1), (7, 3), (3, 7)] {
+            let work = Workload { items, ..Workload::of_nothing() };
+            let done = share_out(work.items(), vec![(); threads], |_, item| Ok(item)).unwrap();
+            assert_eq!(done.len(), items);
+        }
+    }
+
+    #[test]
+    fn after_an_error_no_further_item_is_begun() {
+        let work = Workload { items: 100, ..Workload::of_nothing() };
+        let begun = AtomicUsize::new(0);
+        let failed = share_out(work.items(), vec![()], |_, item| {
+            if begun.fetch_add(1, Ordering::Relaxed) == 3 {
+                bail!("the fourth is bad");
+            }
+            Ok(item)
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the fourth is bad");
+        assert_eq!(begun.into_inner(), 4);
+    }
+
+    #[test]
+    fn gathering_returns_what_a_task_failed_with() {
+        let work = Workload { items: 3, ..Workload::of_nothing() };
+        let tasks = work.items().map(|_| async { bail!("no") });
+        assert_eq!(popleft::run(gather(tasks)).unwrap_err().to_string(), "no");
+    }
+}

@@ -77,6 +77,15 @@ pub(super) fn size(bytes: usize) -> String {
     }
 }
 
+/// A ratio, with two digits that count at the least: `1.04`, `2.3`, `38`.
+pub(super) fn times(ratio: f64) -> String {
+    match ratio {
+        ..1.995 => format!("{ratio:.2}"),
+        ..9.95 => format!("{ratio:.1}"),
+        _ => count(ratio.round() as usize),
+    }
+}
+
 /// A number of items, grouped by thousands: `1,200 items`.
 pub(super) fn count(number: usize) -> String {
     let digits = number.to_string();
@@ -152,6 +161,7 @@ mod tests {
         assert_eq!(size(100), "100 bytes");
         assert_eq!(size(65536), "64 KiB");
         assert_eq!(size(1 << 20), "1 MiB");
+        assert_eq!([1.04, 2.34, 38.1].map(times), ["1.04", "2.3", "38"]);
         assert_eq!(count(999), "999");
         assert_eq!(count(100_000), "100,000");
     }

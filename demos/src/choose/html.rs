@@ -2,7 +2,7 @@
 
 use super::amount;
 use super::report::{Report, Run};
-use super::terminal::items;
+use super::terminal::{items, processors};
 
 /// The drawing, in its own units: where the time axis begins and ends, and the height of a style.
 const WIDTH: f64 = 720.0;
@@ -29,16 +29,13 @@ pub(super) fn page(report: &Report) -> String {
     let work = &report.work;
     let sentences: String =
         report.sentences().iter().map(|said| format!("<p>{}</p>\n", escape(said))).collect();
-    let processors = match work.processors {
-        1 => String::from("one processor"),
-        processors => format!("{processors} processors"),
-    };
+    let processors = processors(work.processors);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Which should I choose?</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          <main>\n<h1>Which should I choose?</h1>\n\
-         <p>{what}, on a machine with {processors}{build}; pools of {workers}.</p>\n{sentences}\
+         <p>{heading}.</p>\n{sentences}\
          <h2>When the items waited and computed</h2>\n\
          <figure>\n{drawing}<figcaption><span class=\"key wait\"></span> waiting, up to {most}; \
          <span class=\"key compute\"></span> computing, up to {processors}. \
@@ -47,9 +44,7 @@ pub(super) fn page(report: &Report) -> String {
          <h2>Measure it yourself</h2>\n\
          <p>With popleft {version}, in its repository:</p>\n\
          <pre><code>{command}</code></pre>\n</main>\n</body>\n</html>\n",
-        what = capital(&super::described(report)),
-        build = if report.optimised { "" } else { " (not optimised)" },
-        workers = work.workers,
+        heading = escape(&capital(&super::heading(report))),
         drawing = drawing(report),
         most = items(report.most_waiting()),
         table = table(report),
@@ -141,7 +136,7 @@ fn table(report: &Report) -> String {
 fn ratio(run: &Run) -> String {
     match run.ratio {
         ..1.005 => String::from("the shortest"),
-        ratio => format!("{ratio:.1} times as long"),
+        ratio => format!("{} times as long", amount::times(ratio)),
     }
 }
 

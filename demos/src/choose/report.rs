@@ -32,6 +32,8 @@ pub(super) struct Amounts {
     pub(super) bytes: usize,
     pub(super) workers: usize,
     pub(super) processors: usize,
+    /// Each style's run is the shortest of so many.
+    pub(super) rounds: usize,
 }
 
 /// One style's run.
@@ -65,7 +67,13 @@ pub(super) struct Raw {
 
 impl Report {
     /// Draws the runs with so many columns, and judges them.
-    pub(super) fn new(work: &Workload, raw: &[Raw], command: String, columns: usize) -> Report {
+    pub(super) fn new(
+        work: &Workload,
+        rounds: usize,
+        raw: &[Raw],
+        command: String,
+        columns: usize,
+    ) -> Report {
         let longest = raw.iter().map(|raw| raw.seconds).fold(f64::MIN_POSITIVE, f64::max);
         let shortest = raw.iter().map(|raw| raw.seconds).fold(f64::INFINITY, f64::min);
         let runs: Vec<Run> =
@@ -82,6 +90,7 @@ impl Report {
                 bytes: work.bytes,
                 workers: work.workers,
                 processors: work.processors,
+                rounds,
             },
             verdict: verdict::verdict(work, &measured),
             under_a_lock: verdict::verdict_under_a_lock(work, &measured),
@@ -99,16 +108,10 @@ impl Report {
         self.runs.iter().map(|run| run.most_waiting).max().unwrap_or(0)
     }
 
-    /// The verdict in words, and the one under a lock where it is another.
-    pub(super) fn sentences(&self) -> Vec<String> {
-        let mut sentences = vec![self.verdict.sentence.clone()];
-        if let Some(under_a_lock) = &self.under_a_lock {
-            sentences.push(format!(
-                "Where threads share a lock, as in most Pythons: {}",
-                under_a_lock.sentence
-            ));
-        }
-        sentences
+    /// The verdict in words, and the one for those whose threads share a lock.
+    pub(super) fn sentences(&self) -> Vec<&str> {
+        let verdicts = [Some(&self.verdict), self.under_a_lock.as_ref()];
+        verdicts.into_iter().flatten().map(|verdict| verdict.sentence.as_str()).collect()
     }
 }
 
@@ -168,7 +171,7 @@ pub(super) mod tests {
             run(Style::Sequential, 0.04, [(0, 10, 15), (15, 25, 30)]),
             run(Style::Tasks, 0.02, [(0, 10, 15), (0, 10, 20)]),
         ];
-        Report::new(&work, &raw, "choose <now> & \"here\"".into(), COLUMNS)
+        Report::new(&work, 1, &raw, "choose <now> & \"here\"".into(), COLUMNS)
     }
 
     #[test]

@@ -9,6 +9,9 @@ use anyhow::{Context, anyhow};
 
 use super::item::Item;
 
+/// How much address space each thread reserves for its stack; what is touched becomes memory.
+pub(super) const STACK: usize = 2 << 20;
+
 /// Starts a thread for each of `hands`, which takes the next item, does `work` with it, and again,
 /// until none is left. Returns the items when the last thread has ended.
 ///
@@ -41,8 +44,8 @@ pub(super) fn share_out<Hand: Send>(
     thread::scope(|scope| {
         for (started, hand) in hands.into_iter().enumerate() {
             let take_turns = &take_turns;
-            let thread = thread::Builder::new().spawn_scoped(scope, move || take_turns(hand));
-            match thread {
+            let thread = thread::Builder::new().stack_size(STACK);
+            match thread.spawn_scoped(scope, move || take_turns(hand)) {
                 Ok(_) => {}
                 Err(error) if started == 0 => return Err(error).context("cannot start a thread"),
                 Err(error) => {

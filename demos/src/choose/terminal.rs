@@ -24,23 +24,18 @@ pub(super) fn picture(report: &Report) -> String {
     }
     let longest = amount::time(report.longest());
     text += &format!("             0{:->width$}\n", format!(" {longest}"), width = COLUMNS - 1);
-    text += &format!(
-        "             waiting: {} is {}; computing: {} is {}\n",
-        WAITING[4],
-        items(report.most_waiting()),
-        COMPUTING[8],
-        match report.work.processors {
-            1 => String::from("one processor"),
-            processors => format!("{processors} processors"),
-        },
-    );
-    text
+    let mut key = vec![];
+    if report.most_waiting() > 0 {
+        key.push(format!("waiting: {} is {}", WAITING[4], items(report.most_waiting())));
+    }
+    key.push(format!("computing: {} is {}", COMPUTING[8], processors(report.work.processors)));
+    text + &format!("             {}\n", key.join("; "))
 }
 
 fn numbers(run: &Run) -> String {
     let ratio = match run.ratio {
         ..1.005 => String::from("the shortest"),
-        ratio => format!("{ratio:.1} times as long"),
+        ratio => format!("{} times as long", amount::times(ratio)),
     };
     let seconds = amount::time(run.seconds);
     let at_once = match (run.most_waiting, run.computing_at_once) {
@@ -59,6 +54,14 @@ pub(super) fn items(number: usize) -> String {
     match number {
         1 => String::from("1 item"),
         number => format!("{} items", amount::count(number)),
+    }
+}
+
+/// `one processor`, `2 processors`.
+pub(super) fn processors(number: usize) -> String {
+    match number {
+        1 => String::from("one processor"),
+        number => format!("{number} processors"),
     }
 }
 

@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use super::amount;
+use super::share_out::STACK;
 use super::workload::{Style, Workload};
 
 /// Runs that differ by no more than this share of the shortest tie: measure twice, and the other
@@ -47,7 +48,7 @@ pub(super) struct Verdict {
     pub(super) winner: Style,
     /// Those that took as long as the winner, within the noise.
     pub(super) ties: Vec<Style>,
-    /// From where on another one would win, the nearest first.
+    /// From where on another one would win, and from where on a simpler one would do.
     pub(super) crossings: Vec<Crossing>,
     pub(super) sentence: String,
 }
@@ -60,6 +61,8 @@ pub(super) struct Crossing {
     /// Seconds, bytes or items, as the quantity has it.
     pub(super) than: f64,
     pub(super) style: Style,
+    /// Whether the winner loses there; otherwise it ties with a simpler one.
+    pub(super) loses: bool,
 }
 
 /// What a workload can have more or less of.
@@ -74,10 +77,12 @@ pub(super) enum Quantity {
 
 /// The verdict over all runs.
 pub(super) fn verdict(work: &Workload, runs: &[Measured]) -> Verdict {
-    let (winner, ties) = choose(runs.iter().map(|run| (run.style, run.seconds)));
-    let crossings = crossings(work, runs, winner);
-    let sentence = sentence(work, runs, winner, &ties, &crossings);
-    Verdict { winner, ties, crossings, sentence }
+    judge(work, runs, |winner| {
+        format!("{} here with", capitalised(&wins(winner.style)))
+            + &took(winner)
+            + &reason(work, winner, runs)
+            + &faster(winner, runs)
+    })
 }
 
 /// The verdict for those whose threads share a lock, as Python's usually do: free threads and a
@@ -86,7 +91,24 @@ pub(super) fn verdict_under_a_lock(work: &Workload, runs: &[Measured]) -> Option
     let under_a_lock = |run: &&Measured| !matches!(run.style, Style::Threads | Style::Offload);
     let left: Vec<Measured> = runs.iter().filter(under_a_lock).copied().collect();
     let has_a_lock = left.iter().any(|run| run.style == Style::Gil);
-    (has_a_lock && left.len() < runs.len() && left.len() > 1).then(|| verdict(work, &left))
+    (has_a_lock && left.len() < runs.len() && left.len() > 1).then(|| {
+        judge(work, &left, |winner| {
+            let wins = wins(winner.style);
+            format!("Where threads share a lock, as in most Pythons, {wins} with{}", took(winner))
+        })
+    })
+}
+
+fn judge(work: &Workload, runs: &[Measured], opening: impl FnOnce(&Measured) -> String) -> Verdict {
+    let (winner, ties) = choose(runs.iter().map(|run| (run.style, run.seconds)));
+    let crossings = crossings(work, runs, winner);
+    let run = runs.iter().find(|run| run.style == winner).expect("it was measured");
+    let sentence = opening(run)
+        + &tied(&ties)
+        + &stacks(work, winner, &ties)
+        + &elsewhere(&crossings, runs.len() == 1)
+        + ".";
+    Verdict { winner, ties, crossings, sentence }
 }
 
 // ===== who wins =================================================================================
@@ -123,26 +145,25 @@ fn predict(run: &Measured, work: &Workload, other: &Workload) -> f64 {
     (run.style.at_least(other) + once + of_an_item * other.items as f64).max(0.0)
 }
 
-/// The nearest workload in each direction where the winner loses, the nearest direction first.
+/// The nearest workload where the winner loses, and the nearest where it ties with a simpler one.
 fn crossings(work: &Workload, runs: &[Measured], winner: Style) -> Vec<Crossing> {
-    let mut found = vec![];
-    for of in [Quantity::Cpu, Quantity::Items, Quantity::Io, Quantity::Bytes] {
-        for more in [true, false] {
-            found.extend(crossing(work, runs, winner, of, more));
-        }
-    }
-    found.sort_by_key(|(steps, _)| *steps);
-    found.into_iter().map(|(_, crossing)| crossing).collect()
+    let nearest = |loses| {
+        let of = [Quantity::Cpu, Quantity::Items, Quantity::Io, Quantity::Bytes];
+        of.into_iter()
+            .flat_map(|of| [(of, true), (of, false)])
+            .filter_map(|(of, more)| crossing(work, runs, winner, (of, more, loses)))
+            .min_by_key(|(steps, _)| *steps)
+    };
+    [true, false].into_iter().filter_map(nearest).map(|(_, crossing)| crossing).collect()
 }
 
-/// How many steps away it is, and what there is.
+/// How many steps away it is in this direction, and what there is.
 fn crossing(
     work: &Workload,
     runs: &[Measured],
     winner: Style,
-    of: Quantity,
-    more: bool,
-) -> Option<(u32, Crossing)> {
+    (of, more, loses): (Quantity, bool, bool),
+) -> Option<(i32, Crossing)> {
     let has = of.in_workload(work);
     let nothing = has == 0.0;
     // What copying costs cannot be told from nothing copied.
@@ -150,23 +171,19 @@ fn crossing(
         return None;
     }
     let begin = if nothing { LITTLE } else { has };
-    let mut steps = 0;
-    loop {
-        steps += 1;
-        let factor = STEP.powi(steps as i32);
-        if factor > FARTHEST {
-            return None;
-        }
+    let factors = (1..).map(|steps| (steps, STEP.powi(steps)));
+    for (steps, factor) in factors.take_while(|(_, factor)| *factor <= FARTHEST) {
         let value = if more { begin * factor } else { begin / factor };
         let Some(other) = of.changed(work, value) else {
             continue;
         };
-        let (would_win, _) = choose(runs.iter().map(|run| (run.style, predict(run, work, &other))));
-        if would_win != winner {
+        let (style, ties) = choose(runs.iter().map(|run| (run.style, predict(run, work, &other))));
+        if style != winner && loses != ties.contains(&winner) {
             let than = of.in_workload(&other);
-            return Some((steps, Crossing { of, more, than, style: would_win }));
+            return Some((steps, Crossing { of, more, than, style, loses }));
         }
     }
+    None
 }
 
 impl Quantity {
@@ -195,75 +212,37 @@ impl Quantity {
 
     fn said(self, more: bool, than: f64) -> String {
         let side = if more { "more than" } else { "less than" };
+        let about = two_digits(than);
         match self {
-            Quantity::Cpu => format!("{side} {} of computing an item", amount::time(than)),
-            Quantity::Io => format!("{side} {} of waiting an item", amount::time(than)),
-            Quantity::Bytes => format!("{side} {} an item", amount::size(than as usize)),
+            Quantity::Cpu => format!("{side} about {} of computing an item", amount::time(about)),
+            Quantity::Io => format!("{side} about {} of waiting an item", amount::time(about)),
+            Quantity::Bytes => format!("{side} about {} an item", amount::size(about as usize)),
             Quantity::Items if than == 1.0 => String::from("a single item"),
             Quantity::Items => {
                 let side = if more { "more than" } else { "fewer than" };
-                format!("{side} {} items", amount::count(two_digits(than)))
+                format!("{side} about {} items", amount::count(about as usize))
             }
         }
     }
 }
 
-/// Rounded so that it promises no more than it knows.
-fn two_digits(number: f64) -> usize {
-    let unit = 10_f64.powf((number.log10().floor() - 1.0).max(0.0));
-    ((number / unit).round() * unit) as usize
+/// Rounded so that it promises no more than is known.
+fn two_digits(number: f64) -> f64 {
+    let unit = 10_f64.powf(number.log10().floor() - 1.0);
+    (number / unit).round() * unit
 }
 
 // ===== in words =================================================================================
 
-fn sentence(
-    work: &Workload,
-    runs: &[Measured],
-    winner: Style,
-    ties: &[Style],
-    crossings: &[Crossing],
-) -> String {
-    let find = |style| runs.iter().find(|run| run.style == style);
-    let run = find(winner).expect("it was measured");
-    let mut said = format!(
-        "{} {} here with {}: {}",
-        capitalised(winner.title()),
-        if winner == Style::Sequential { "wins" } else { "win" },
-        amount::time(run.seconds),
-        reason(work, run, runs),
-    );
-    if let Some(sequential) = find(Style::Sequential)
-        && sequential.seconds > 1.15 * run.seconds
-    {
-        let times = sequential.seconds / run.seconds;
-        let times = if times < 9.95 { format!("{times:.1}") } else { format!("{times:.0}") };
-        said += &format!(", {times} times as fast as one after another");
+fn wins(style: Style) -> String {
+    match style {
+        Style::Sequential => String::from("one after another wins"),
+        several => format!("{} win", several.title()),
     }
-    if !ties.is_empty() {
-        let titles: Vec<_> = ties.iter().map(|style| style.title()).collect();
-        said += &format!(
-            "; {} took as long, within {:.0} %, and of those that tie the simplest wins",
-            list(&titles),
-            TIE * 100.0
-        );
-    }
-    let elsewhere: Vec<_> = crossings
-        .iter()
-        .take(2)
-        .map(|there| {
-            let style = there.style.title();
-            format!("with {}, {style} would", there.of.said(there.more, there.than))
-        })
-        .collect();
-    match elsewhere.is_empty() {
-        true if runs.len() == 1 => said += "; nothing else was measured",
-        true => {
-            said +=
-                &format!("; nothing within {FARTHEST:.0} times as much or as little changes that")
-        }
-        false => said += &format!("; {}", elsewhere.join(", and ")),
-    }
-    said + "."
+}
+
+fn took(run: &Measured) -> String {
+    format!(" {}", amount::time(run.seconds))
 }
 
 /// What the winner did that others did not.
@@ -273,12 +252,63 @@ fn reason(work: &Workload, run: &Measured, runs: &[Measured]) -> String {
     let computes = (!work.cpu.is_zero() && run.computing_at_once >= 1.2)
         .then(|| format!("{:.1} computed at once", run.computing_at_once));
     match (waits, computes) {
-        (Some(waits), Some(computes)) => format!("{waits} and {computes}"),
-        (Some(waits), None) => waits,
-        (None, Some(computes)) => computes,
-        (None, None) if runs.len() > 1 => String::from("nothing is gained by more at once"),
-        (None, None) => String::from("one at a time"),
+        (Some(waits), Some(computes)) => format!(": {waits} and {computes}"),
+        (Some(one), None) | (None, Some(one)) => format!(": {one}"),
+        (None, None) if runs.len() > 1 => {
+            String::from(": doing more than one thing at once gains nothing")
+        }
+        (None, None) => String::new(),
     }
+}
+
+fn faster(run: &Measured, runs: &[Measured]) -> String {
+    match runs.iter().find(|run| run.style == Style::Sequential) {
+        Some(sequential) if sequential.seconds > run.seconds + noise(run.seconds) => {
+            let times = amount::times(sequential.seconds / run.seconds);
+            format!(", {times} times as fast as one after another")
+        }
+        _ => String::new(),
+    }
+}
+
+fn tied(ties: &[Style]) -> String {
+    if ties.is_empty() {
+        return String::new();
+    }
+    let titles: Vec<_> = ties.iter().map(|style| style.title()).collect();
+    format!(
+        "; {} took as long, within {:.0} %, and of those that tie the simplest wins",
+        list(&titles),
+        TIE * 100.0
+    )
+}
+
+/// What the time does not show, when threads and tasks are equal in it.
+fn stacks(work: &Workload, winner: Style, ties: &[Style]) -> String {
+    let threads = matches!(winner, Style::Threads | Style::Gil);
+    if threads && ties.contains(&Style::Tasks) {
+        let reserved = amount::size(work.threads() * STACK);
+        return format!("; the stacks of the threads reserve {reserved} of address space");
+    }
+    String::new()
+}
+
+fn elsewhere(crossings: &[Crossing], alone: bool) -> String {
+    if alone {
+        return String::from("; nothing else was measured");
+    }
+    if crossings.is_empty() {
+        return format!("; nothing up to {FARTHEST:.0} times as much or as little changes that");
+    }
+    let there: Vec<_> = crossings
+        .iter()
+        .map(|there| {
+            let would = if there.loses { "would win" } else { "would do" };
+            let title = there.style.title();
+            format!("with {}, {title} {would}", there.of.said(there.more, there.than))
+        })
+        .collect();
+    format!("; {}", there.join(", and "))
 }
 
 fn capitalised(text: &str) -> String {
@@ -337,32 +367,35 @@ mod tests {
         Workload { io, cpu, items, ..Workload::of_nothing() }
     }
 
-    fn judge(work: &Workload) -> Verdict {
+    fn judged(work: &Workload) -> Verdict {
         verdict(work, &ideal(work))
     }
 
     #[test]
     fn where_all_is_waiting_threads_win_a_tie_with_tasks() {
-        let verdict = judge(&work(MS * 50, Duration::ZERO, 40));
+        let verdict = judged(&work(MS * 50, Duration::ZERO, 40));
         assert_eq!(verdict.winner, Style::Threads);
         assert_eq!(verdict.ties, [Style::Gil, Style::Tasks, Style::Offload]);
         assert!(verdict.sentence.contains("up to 40 waited at once"), "{}", verdict.sentence);
         assert!(verdict.sentence.contains("took as long, within 10 %"), "{}", verdict.sentence);
-        assert!(verdict.sentence.contains("40 times as fast"), "{}", verdict.sentence);
+        assert!(verdict.sentence.contains("39 times as fast"), "{}", verdict.sentence);
     }
 
     #[test]
     fn where_very_many_wait_tasks_win_and_with_fewer_items_threads_would() {
-        let verdict = judge(&work(MS * 50, Duration::ZERO, 10_000));
-        assert_eq!(verdict.winner, Style::Tasks);
-        let fewer = verdict.crossings.iter().find(|c| c.of == Quantity::Items && !c.more);
-        assert_eq!(fewer.unwrap().style, Style::Threads);
-        assert!(fewer.unwrap().than < 1000.0);
+        let work = work(MS * 50, Duration::ZERO, 10_000);
+        assert_eq!(judged(&work).winner, Style::Tasks);
+        let runs = ideal(&work);
+        let fewer = |loses| crossing(&work, &runs, Style::Tasks, (Quantity::Items, false, loses));
+        let (_, would_do) = fewer(false).unwrap();
+        assert_eq!(would_do.style, Style::Threads);
+        assert!(would_do.than < 1000.0);
+        assert!(fewer(true).is_none_or(|(_, loses)| loses.than < would_do.than));
     }
 
     #[test]
     fn where_all_is_computing_the_processors_win_and_the_lock_and_the_loop_do_not() {
-        let verdict = judge(&work(Duration::ZERO, MS * 20, 40));
+        let verdict = judged(&work(Duration::ZERO, MS * 20, 40));
         assert_eq!(verdict.winner, Style::Threads);
         assert_eq!(verdict.ties, [Style::Offload, Style::Processes]);
         assert!(verdict.sentence.contains("2.0 computed at once"), "{}", verdict.sentence);
@@ -373,7 +406,12 @@ mod tests {
         let work = Workload { bytes: 1 << 20, ..work(Duration::ZERO, MS * 20, 40) };
         let verdict = verdict_under_a_lock(&work, &ideal(&work)).unwrap();
         assert_eq!(verdict.winner, Style::Processes);
-        let more = verdict.crossings.iter().find(|c| c.of == Quantity::Bytes && c.more).unwrap();
+        let left: Vec<_> = ideal(&work)
+            .into_iter()
+            .filter(|run| !matches!(run.style, Style::Threads | Style::Offload))
+            .collect();
+        let more = (Quantity::Bytes, true, true);
+        let (_, more) = crossing(&work, &left, Style::Processes, more).unwrap();
         assert_eq!(more.style, Style::Sequential);
         // The copying costs as much as the second processor brings: 10 ms less the tie's 10 %.
         assert!((4e6..11e6).contains(&more.than), "{more:?}");
@@ -382,18 +420,17 @@ mod tests {
     #[test]
     fn one_item_is_best_done_by_itself_whatever_it_is() {
         for (io, cpu) in [(MS * 50, Duration::ZERO), (Duration::ZERO, MS * 50), (MS * 5, MS * 5)] {
-            let verdict = judge(&work(io, cpu, 1));
+            let verdict = judged(&work(io, cpu, 1));
             assert_eq!(verdict.winner, Style::Sequential, "{}", verdict.sentence);
         }
-        let many = judge(&work(MS * 50, MS, 40));
-        let fewer = many.crossings.iter().find(|c| c.of == Quantity::Items && !c.more).unwrap();
-        assert_eq!((fewer.than, fewer.style), (1.0, Style::Sequential));
+        let many = judged(&work(MS * 50, MS, 40));
+        assert_ne!(many.winner, Style::Sequential);
     }
 
     #[test]
     fn with_one_processor_nothing_beats_a_loop_over_what_only_computes() {
         let work = Workload { processors: 1, ..work(Duration::ZERO, MS * 20, 40) };
-        assert_eq!(judge(&work).winner, Style::Sequential);
+        assert_eq!(judged(&work).winner, Style::Sequential);
     }
 
     #[test]
@@ -408,7 +445,8 @@ mod tests {
         let crossing = verdict.crossings[0];
         assert_eq!((crossing.of, crossing.more), (Quantity::Cpu, true));
         assert_eq!(crossing.style, Style::Offload);
-        assert!(verdict.sentence.contains("of computing an item, tasks with offload would"));
+        let said = verdict.sentence;
+        assert!(said.contains("of computing an item, tasks with offload would win"), "{said}");
     }
 
     #[test]
@@ -435,7 +473,7 @@ mod tests {
     #[test]
     fn counts_promise_two_digits() {
         let counts = [1.0, 9.0, 40.0, 123.0, 1180.0, 98_765.0].map(two_digits);
-        assert_eq!(counts, [1, 9, 40, 120, 1200, 99_000]);
+        assert_eq!(counts, [1.0, 9.0, 40.0, 120.0, 1200.0, 99_000.0]);
     }
 
     proptest! {
@@ -469,12 +507,12 @@ mod tests {
         fn many_waits_are_never_best_done_one_after_another(
             io in 5_u32..100, items in 3_usize..2000,
         ) {
-            prop_assert_ne!(judge(&work(MS * io, Duration::ZERO, items)).winner, Style::Sequential);
+            prop_assert_ne!(judged(&work(MS * io, Duration::ZERO, items)).winner, Style::Sequential);
         }
 
         #[test]
         fn where_much_is_computed_tasks_alone_never_win(cpu in 5_u32..100, items in 2_usize..500) {
-            let verdict = judge(&work(Duration::ZERO, MS * cpu, items));
+            let verdict = judged(&work(Duration::ZERO, MS * cpu, items));
             prop_assert!(!matches!(verdict.winner, Style::Tasks | Style::Gil));
         }
     }

@@ -101,7 +101,7 @@ fn the_verdict_names_a_style_that_was_run_and_those_that_tie() {
     assert!(!verdict["ties"].as_array().unwrap().contains(&verdict["winner"]));
     let at = STYLES.iter().position(|style| verdict["winner"] == *style).unwrap();
     let sentence = verdict["sentence"].as_str().unwrap().to_lowercase();
-    assert!(sentence.starts_with(TITLES[at]), "{sentence}");
+    assert!(sentence.starts_with(&TITLES[at].to_lowercase()), "{sentence}");
     let locked = report["under_a_lock"]["winner"].as_str().unwrap();
     assert!(!["threads", "offload"].contains(&locked), "{locked}");
 }
@@ -114,7 +114,8 @@ fn some_styles_can_be_chosen_and_are_judged_alone() {
     assert!(report["under_a_lock"].is_null());
     let alone = succeeds(&[&LITTLE[..], &["--only", "processes", "--quiet"]].concat());
     assert!(alone.starts_with("Processes win here"), "{alone}");
-    assert!(alone.trim_end().ends_with("nothing else was measured."), "{alone}");
+    let alone = alone.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(alone.ends_with("nothing else was measured."), "{alone}");
 }
 
 #[test]
@@ -191,7 +192,8 @@ fn wrong_arguments_are_named_with_what_is_accepted() {
         (["--items", "1000001"], "1 to 1000000"),
         (["--io", "50"], "500us, 50ms, 1.5s"),
         (["--io", "soon"], "500us, 50ms, 1.5s"),
-        (["--cpu", "-5ms"], "--cpu"),
+        (["--cpu", "-5ms"], "500us, 50ms, 1.5s"),
+        (["--items", "-1"], "1 to 1000000"),
         (["--cpu", "25h"], "24h"),
         (["--bytes", "1T"], "64k, 1M"),
         (["--bytes", "1G"], "256M"),
@@ -200,7 +202,7 @@ fn wrong_arguments_are_named_with_what_is_accepted() {
         (["--only", "fibers"], "sequential, threads, gil, tasks, offload, processes"),
         (["--limit", "long"], "500us, 50ms, 1.5s"),
     ] {
-        is_refused(&args, 2, &[args[0], args[1].trim_start_matches('-'), expected]);
+        is_refused(&args, 2, &[args[0], args[1], expected]);
     }
     is_refused(&["--json", "--quiet"], 2, &["--json", "--quiet"]);
     is_refused(&["100"], 2, &["100"]);

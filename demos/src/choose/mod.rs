@@ -62,19 +62,23 @@ const ROUNDS_SECONDS: f64 = 10.0;
 #[command(name = "choose", version, after_help = EXAMPLES)]
 struct Options {
     /// How long each item waits
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = amount::read_time)]
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = amount::read_time,
+          allow_hyphen_values = true)]
     io: Duration,
 
     /// How much processor time each item uses
-    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = amount::read_time)]
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = amount::read_time,
+          allow_hyphen_values = true)]
     cpu: Duration,
 
     /// How many bytes each item computes on
-    #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = amount::read_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64k", value_parser = amount::read_size,
+          allow_hyphen_values = true)]
     bytes: usize,
 
     /// How many items there are
-    #[arg(long, value_name = "COUNT", default_value = "40", value_parser = read_items)]
+    #[arg(long, value_name = "COUNT", default_value = "40", value_parser = read_items,
+          allow_hyphen_values = true)]
     items: usize,
 
     /// How many processes, and how many threads for offload [default: one a processor]
@@ -91,7 +95,8 @@ struct Options {
     only: Vec<Style>,
 
     /// Refuse what would take longer than this in one style
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = amount::read_time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = amount::read_time,
+          allow_hyphen_values = true)]
     limit: Duration,
 
     /// Write a page to pass on

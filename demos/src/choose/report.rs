@@ -21,6 +21,8 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     /// The verdict for those whose threads share a lock, if the runs tell it.
     pub(super) under_a_lock: Option<Verdict>,
+    /// Why the numbers are not to be trusted, if they are not.
+    pub(super) busy: Option<String>,
 }
 
 /// The workload in plain numbers.
@@ -94,6 +96,7 @@ impl Report {
             },
             verdict: verdict::verdict(work, &measured),
             under_a_lock: verdict::verdict_under_a_lock(work, &measured),
+            busy: verdict::busy(work, &measured),
             runs,
         }
     }
@@ -108,10 +111,11 @@ impl Report {
         self.runs.iter().map(|run| run.most_waiting).max().unwrap_or(0)
     }
 
-    /// The verdict in words, and the one for those whose threads share a lock.
+    /// The verdict in words, the one for those whose threads share a lock, and a warning.
     pub(super) fn sentences(&self) -> Vec<&str> {
         let verdicts = [Some(&self.verdict), self.under_a_lock.as_ref()];
-        verdicts.into_iter().flatten().map(|verdict| verdict.sentence.as_str()).collect()
+        let sentences = verdicts.into_iter().flatten().map(|verdict| verdict.sentence.as_str());
+        sentences.chain(self.busy.as_deref()).collect()
     }
 }
 

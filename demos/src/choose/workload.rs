@@ -133,6 +133,7 @@ impl Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::choose::item::AWAY;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -165,6 +166,24 @@ mod tests {
         assert_eq!(work.threads(), THREADS_AT_MOST);
         assert_eq!(ms(Style::Threads, work), 5000.0);
         assert_eq!(ms(Style::Tasks, work), 50.0);
+    }
+
+    #[test]
+    fn under_the_lock_no_two_compute_at_the_same_time() {
+        let work = Workload { io: MS, cpu: MS * 12, items: 4, ..Workload::of_nothing() };
+        let done = Style::Gil.run(&work).unwrap();
+        // A hand-over shorter than what counts as away from the processor is not seen.
+        let computed = done.iter().map(|item| {
+            let spans = item.record.computed.iter().copied();
+            spans.map(|span| (span.from + AWAY, span.to - AWAY.min(span.to))).collect::<Vec<_>>()
+        });
+        let computed: Vec<_> = computed.collect();
+        for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+            for a in &computed[one] {
+                let together = |b: &&(Duration, Duration)| a.0.max(b.0) < a.1.min(b.1);
+                assert_eq!(computed[other].iter().find(together), None, "{a:?}");
+            }
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn succeeds(args: &[&str]) -> String {
     let output = run(CHOOSE, args);
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "", "{args:?}");
-    text(&output.stdout).into()
+    text(&output.stdout)
 }
 
 fn json(args: &[&str]) -> Value {
@@ -104,6 +104,19 @@ fn the_verdict_names_a_style_that_was_run_and_those_that_tie() {
     assert!(sentence.starts_with(&TITLES[at].to_lowercase()), "{sentence}");
     let locked = report["under_a_lock"]["winner"].as_str().unwrap();
     assert!(!["threads", "offload"].contains(&locked), "{locked}");
+}
+
+#[test]
+fn the_result_can_be_written_beside_what_is_printed() {
+    let path = scratch("result.json");
+    let file = path.to_str().unwrap();
+    let said = succeeds(&[&LITTLE[..], &["--only", "tasks", "--quiet", "--json", file]].concat());
+    let report: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+    let sentence = report["verdict"]["sentence"].as_str().unwrap();
+    assert!(words(&said).starts_with(&words(sentence)), "{said}");
+    is_refused(&["--json", "/nowhere/result.json"], 1, &["cannot write", "/nowhere/result.json"]);
 }
 
 #[test]
@@ -204,7 +217,6 @@ fn wrong_arguments_are_named_with_what_is_accepted() {
     ] {
         is_refused(&args, 2, &[args[0], args[1], expected]);
     }
-    is_refused(&["--json", "--quiet"], 2, &["--json", "--quiet"]);
     is_refused(&["100"], 2, &["100"]);
     is_refused(&["worker"], 2, &["worker"]);
     assert!(text(&run(CHOOSE, &["--help"]).stdout).contains("Examples:"));

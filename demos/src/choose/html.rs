@@ -17,7 +17,7 @@ const STYLE: &str = "\
 @media (prefers-color-scheme: dark) { :root { --ink: #dfe5ec; --paper: #14181d; --soft: #9ab; --wait: #6da3e8; --compute: #f0a35a; --line: #334; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } figcaption, caption { color: var(--soft); text-align: left; }
-figure { margin: 1rem 0; } svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); } .strong { font-weight: 600; }
+figure { margin: 1rem 0; } svg { width: 100%; min-width: 32rem; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); } .strong { font-weight: 600; }
 .wait { fill: var(--wait); } .compute { fill: var(--compute); } line { stroke: var(--line); } .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; }
 .key.wait { background: var(--wait); } .key.compute { background: var(--compute); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -37,7 +37,7 @@ pub(super) fn page(report: &Report) -> String {
          <main>\n<h1>Which should I choose?</h1>\n\
          <p>{heading}.</p>\n{sentences}\
          <h2>When the items waited and computed</h2>\n\
-         <figure>\n{drawing}<figcaption><span class=\"key wait\"></span> waiting, up to {most}; \
+         <figure>\n<div class=\"scroll\">{drawing}</div><figcaption><span class=\"key wait\"></span> waiting, up to {most}; \
          <span class=\"key compute\"></span> computing, up to {processors}. \
          All on the same time axis.</figcaption>\n</figure>\n\
          <h2>The numbers</h2>\n{table}\

@@ -103,9 +103,9 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Print the result as JSON, and nothing else
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
+    /// Write the result as JSON; without FILE, print that and nothing else
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 
     /// Print only the verdict
     #[arg(long)]
@@ -158,19 +158,48 @@ fn play(options: Options) -> anyhow::Result<()> {
     let chosen = |style: &Style| options.only.is_empty() || options.only.contains(style);
     let styles: Vec<Style> = Style::ALL.into_iter().filter(chosen).collect();
     refuse_what_takes_too_long(&work, &styles, options.limit)?;
-    if let Some(path) = &options.html {
+    for path in options.html.iter().chain(options.json_file()) {
         can_be_written(path).with_context(|| cannot_write(path))?;
     }
 
-    let progress = progress(options.quiet || options.json);
+    let progress = progress(options.quiet || options.prints_json());
     end_at_a_signal(&progress)?;
     let rounds = options.rounds.map_or_else(|| rounds(&work, &styles), usize::from);
+    let shortest = run_all(&work, &styles, rounds, &progress)?;
+    progress.finish_and_clear();
+
+    let command = options.to_repeat(&work, rounds);
+    let report = Report::new(&work, rounds, &shortest, command.clone(), terminal::COLUMNS);
+    let json = serde_json::to_string_pretty(&report)? + "\n";
+    if options.prints_json() {
+        print(&json);
+    } else {
+        print(&options.said(&report));
+    }
+    if let Some(path) = options.json_file() {
+        options.write(path, &json)?;
+    }
+    if let Some(path) = &options.html {
+        let report = Report::new(&work, rounds, &shortest, command, PAGE_COLUMNS);
+        options.write(path, &html::page(&report))?;
+    }
+    Ok(())
+}
+
+/// Runs all styles, and all of them again, and keeps the shortest run of each. In turns, so that a
+/// bad moment of the machine is not one style's alone.
+fn run_all(
+    work: &Workload,
+    styles: &[Style],
+    rounds: usize,
+    progress: &ProgressBar,
+) -> anyhow::Result<Vec<Raw>> {
     let mut shortest: Vec<Raw> = vec![];
     for round in 1..=rounds {
         for (at, style) in styles.iter().enumerate() {
             progress.set_message(format!("round {round} of {rounds}: {}", style.title()));
             let (start, begin) = (item::now(), Instant::now());
-            let done = style.run(&work).with_context(|| style.title())?;
+            let done = style.run(work).with_context(|| style.title())?;
             let seconds = begin.elapsed().as_secs_f64();
             let raw = Raw { style: *style, seconds, start, done };
             match shortest.get_mut(at) {
@@ -180,19 +209,7 @@ fn play(options: Options) -> anyhow::Result<()> {
             }
         }
     }
-    progress.finish_and_clear();
-
-    let command = options.to_repeat(&work);
-    let report = Report::new(&work, rounds, &shortest, command.clone(), terminal::COLUMNS);
-    print(&options.said(&report)?);
-    if let Some(path) = &options.html {
-        let report = Report::new(&work, rounds, &shortest, command, PAGE_COLUMNS);
-        fs::write(path, html::page(&report)).with_context(|| cannot_write(path))?;
-        if !options.quiet && !options.json {
-            print(&format!("\nwrote {}\n", path.display()));
-        }
-    }
-    Ok(())
+    Ok(shortest)
 }
 
 // ===== before anything runs =====================================================================
@@ -274,10 +291,24 @@ fn progress(quiet: bool) -> ProgressBar {
 // ===== what is said =============================================================================
 
 impl Options {
-    fn said(&self, report: &Report) -> anyhow::Result<String> {
-        if self.json {
-            return Ok(serde_json::to_string_pretty(report)? + "\n");
+    /// Whether JSON is all that is printed.
+    fn prints_json(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    fn json_file(&self) -> Option<&PathBuf> {
+        self.json.as_ref().filter(|_| !self.prints_json())
+    }
+
+    fn write(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        fs::write(path, text).with_context(|| cannot_write(path))?;
+        if !self.quiet && !self.prints_json() {
+            print(&format!("wrote {}\n", path.display()));
         }
+        Ok(())
+    }
+
+    fn said(&self, report: &Report) -> String {
         let mut text = String::new();
         if !self.quiet {
             text += &terminal::wrapped(&format!("{}.", heading(report)));
@@ -287,13 +318,13 @@ impl Options {
         for sentence in report.sentences() {
             text += &terminal::wrapped(sentence);
         }
-        Ok(text)
+        text
     }
 
     /// The command line that does the same again.
-    fn to_repeat(&self, work: &Workload) -> String {
+    fn to_repeat(&self, work: &Workload, rounds: usize) -> String {
         let mut command = format!(
-            "cargo run --release --bin choose -- --io {}ns --cpu {}ns --bytes {} --items {} --workers {}",
+            "cargo run --release --bin choose -- --io {}ns --cpu {}ns --bytes {} --items {} --workers {} --rounds {rounds}",
             work.io.as_nanos(),
             work.cpu.as_nanos(),
             work.bytes,
@@ -323,10 +354,10 @@ fn heading(report: &Report) -> String {
     let work = &report.work;
     let build = if report.optimised { "" } else { ", not optimised" };
     let mut text = format!(
-        "{}; {} here{build}, pools of {}",
+        "{}; {} here{build}, {} in a pool",
         described(report),
         terminal::processors(work.processors),
-        work.workers
+        if work.workers == 1 { "1 worker".into() } else { format!("{} workers", work.workers) },
     );
     if work.rounds > 1 {
         text += &format!("; of each the shortest of {} runs", work.rounds);
@@ -379,11 +410,11 @@ mod tests {
         let given = given.unwrap();
         let (io, cpu, bytes, items) = (given.io, given.cpu, given.bytes, given.items);
         let work = Workload { io, cpu, bytes, items, workers: 3, processors: 2 };
-        let command = given.to_repeat(&work);
+        let command = given.to_repeat(&work, 2);
         let args: Vec<_> = command.split(" -- ").nth(1).unwrap().split(' ').collect();
         let again = options(&args).unwrap();
         assert_eq!((again.io, again.cpu, again.bytes, again.items), (io, cpu, bytes, items));
-        assert_eq!(again.workers.unwrap().get(), 3);
+        assert_eq!((again.workers.unwrap().get(), again.rounds), (3, Some(2)));
         assert_eq!(again.only, given.only);
         assert!(command.contains("--io 1500ms --cpu 0 "), "{command}");
     }

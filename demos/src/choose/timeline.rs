@@ -62,8 +62,9 @@ impl Timeline {
         };
         for span in spans {
             let (from, to) = (column_of(span.from), column_of(span.to));
-            for column in from as usize..(to.ceil() as usize).min(columns) {
-                density[column] += to.min(column as f64 + 1.0) - from.max(column as f64);
+            let touched = from as usize..(to.ceil() as usize).min(columns);
+            for (number, column) in density[touched.clone()].iter_mut().zip(touched) {
+                *number += to.min(column as f64 + 1.0) - from.max(column as f64);
             }
         }
         density

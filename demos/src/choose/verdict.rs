@@ -105,6 +105,7 @@ pub(super) fn verdict_under_a_lock(work: &Workload, runs: &[Measured]) -> Option
 }
 
 fn judge(work: &Workload, runs: &[Measured], opening: impl FnOnce(&Measured) -> String) -> Verdict {
+    let runs = &candidates(runs);
     let (winner, ties) = choose(runs.iter().map(|run| (run.style, run.seconds)));
     let crossings = crossings(work, runs, winner);
     let run = runs.iter().find(|run| run.style == winner).expect("it was measured");

@@ -79,7 +79,7 @@ pub(super) async fn gather<Work>(work: impl Iterator<Item = Work>) -> anyhow::Re
 where
     Work: Future<Output = anyhow::Result<Item>> + 'static,
 {
-    let tasks: Vec<_> = work.map(popleft::spawn).collect();
+    let tasks: Vec<_> = work.map(|work| popleft::spawn(work)).collect();
     let mut done = Vec::with_capacity(tasks.len());
     for task in tasks {
         done.push(task.await.map_err(|error| anyhow!("{error}"))??);

@@ -33,6 +33,7 @@
 //! time/           sleep, timeout, interval
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
+//! spawn.rs        spawn, yield_now, and what a task knows of itself
 //! builder.rs      run() and the settings of a runtime
 //! handle.rs       how other threads reach a loop
 //! cores.rs        one loop a core
@@ -74,6 +75,7 @@ mod handle;
 mod offload;
 mod reactor;
 mod runtime;
+mod spawn;
 mod stall;
 mod timers;
 mod turn;
@@ -84,4 +86,5 @@ pub use cores::{Core, CoreListener, cores};
 pub use handle::{Handle, Lost, RemoteHandle};
 pub use offload::spawn_blocking;
 pub use runtime::{RunError, Runtime};
-pub use task::{JoinError, JoinHandle, spawn, yield_now};
+pub use spawn::{spawn, yield_now};
+pub use task::{JoinError, JoinHandle};

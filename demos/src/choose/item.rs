@@ -14,6 +14,9 @@ const STEPS_BETWEEN_LOOKS: u32 = 16;
 /// How many bytes one step works on.
 const BYTES_A_STEP: usize = 256;
 
+/// What is computed on where there are no bytes.
+const NO_BYTES: [u8; BYTES_A_STEP] = [0; BYTES_A_STEP];
+
 /// Whoever was away from the processor for longer than this between two looks did not compute.
 pub(super) const AWAY: Duration = Duration::from_micros(100);
 
@@ -72,31 +75,34 @@ impl Item {
     /// The clock is the one that counts how long this thread has had a processor. So an item costs
     /// the same however many others want one, and only takes longer.
     pub fn compute_and(&mut self, mut tick: impl FnMut()) {
-        let begin = Look::now();
-        let (mut from, mut last) = (begin, begin);
-        let mut sum = 0;
         let mut pieces = self.bytes.chunks(BYTES_A_STEP).cycle();
-        while last.used - begin.used < self.cpu {
+        let mut sum = 0;
+        let mut watch = Watch::start();
+        while watch.used() < self.cpu {
             for _ in 0..STEPS_BETWEEN_LOOKS {
-                sum = black_box(step(sum, pieces.next().unwrap_or(&[0; BYTES_A_STEP])));
+                sum = step(sum, pieces.next().unwrap_or(&NO_BYTES));
                 tick();
             }
-            let look = Look::now();
-            if look.was_away_since(last) {
-                self.record.computed.push(Span { from: from.at, to: last.at });
-                from = look;
-            }
-            last = look;
+            watch.look();
         }
-        self.record.computed.push(Span { from: from.at, to: last.at });
-        self.record.computed.retain(|span| span.from < span.to);
-        self.record.used = last.used - begin.used;
+        black_box(sum);
+        self.record.used = watch.used();
+        self.record.computed = watch.stop();
     }
 }
 
 /// A checksum, one step further.
 fn step(sum: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(sum, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+}
+
+/// Knows when this thread has had a processor since it was started.
+struct Watch {
+    begin: Look,
+    /// Since here it has had one without a break that was seen.
+    from: Look,
+    last: Look,
+    before: Vec<Span>,
 }
 
 /// The time, and how much of it this thread has had a processor.
@@ -106,13 +112,40 @@ struct Look {
     used: Duration,
 }
 
+impl Watch {
+    fn start() -> Watch {
+        let begin = Look::now();
+        Watch { begin, from: begin, last: begin, before: vec![] }
+    }
+
+    fn used(&self) -> Duration {
+        self.last.used - self.begin.used
+    }
+
+    fn look(&mut self) {
+        let look = Look::now();
+        if look.at - self.last.at > look.used - self.last.used + AWAY {
+            self.note();
+            self.from = look;
+        }
+        self.last = look;
+    }
+
+    fn note(&mut self) {
+        if self.from.at < self.last.at {
+            self.before.push(Span { from: self.from.at, to: self.last.at });
+        }
+    }
+
+    fn stop(mut self) -> Vec<Span> {
+        self.note();
+        self.before
+    }
+}
+
 impl Look {
     fn now() -> Look {
         Look { at: now(), used: read(ClockId::ThreadCPUTime) }
-    }
-
-    fn was_away_since(self, before: Look) -> bool {
-        self.at - before.at > self.used - before.used + AWAY
     }
 }
 

@@ -5,35 +5,42 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::item::Item;
+use super::styles::Done;
+use super::workload::Workload;
 
 /// How much address space each thread reserves for its stack; what is touched becomes memory.
 pub(super) const STACK: usize = 2 << 20;
 
-/// Starts a thread for each of `hands`, which takes the next item, does `work` with it, and again,
-/// until none is left. Returns the items when the last thread has ended.
+/// Starts a thread for each item, or as many as there may be, and has them handle all items.
+pub(super) fn in_threads(work: &Workload, handle: impl Fn(Item) -> Item + Sync) -> Done {
+    share_out(work, vec![(); work.threads()], |(), item| Ok(handle(item)))
+}
+
+/// Starts a thread for each of `hands`, which takes the next item, handles it with that hand, and
+/// again, until none is left. Returns the items when the last thread has ended.
 ///
 /// When the system refuses a thread, those that there are do all of it, and a line on stderr says
 /// so.
 ///
 /// # Errors
 ///
-/// When no thread can be started; and the first error of `work`, after which no further item is
+/// When no thread can be started; and the first error of `handle`, after which no further item is
 /// begun.
 pub(super) fn share_out<Hand: Send>(
-    items: impl Iterator<Item = Item> + Send,
+    work: &Workload,
     hands: Vec<Hand>,
-    work: impl Fn(&mut Hand, Item) -> anyhow::Result<Item> + Sync,
-) -> anyhow::Result<Vec<Item>> {
-    let left = Mutex::new(items.fuse());
+    handle: impl Fn(&mut Hand, Item) -> anyhow::Result<Item> + Sync,
+) -> Done {
+    let left = Mutex::new(work.items());
     let done = Mutex::new(Ok(vec![]));
     let take_turns = |mut hand: Hand| {
         while let Some(item) = next(&left, &done) {
-            let worked = work(&mut hand, item);
+            let handled = handle(&mut hand, item);
             let mut done = lock(&done);
-            match (&mut *done, worked) {
+            match (&mut *done, handled) {
                 (Ok(items), Ok(item)) => items.push(item),
                 (Ok(_), Err(error)) => *done = Err(error),
                 (Err(_), _) => {}
@@ -70,19 +77,19 @@ fn next<T>(
     lock(left).next()
 }
 
-/// Spawns a task for each of `work`, and waits for all of them.
+/// Spawns a task for each item, and waits for all of them.
 ///
 /// # Errors
 ///
 /// The first error of a task.
-pub(super) async fn gather<Work>(work: impl Iterator<Item = Work>) -> anyhow::Result<Vec<Item>>
+pub(super) async fn gather<Handling>(work: &Workload, handle: impl Fn(Item) -> Handling) -> Done
 where
-    Work: Future<Output = anyhow::Result<Item>> + 'static,
+    Handling: Future<Output = anyhow::Result<Item>> + 'static,
 {
-    let tasks: Vec<_> = work.map(|work| popleft::spawn(work)).collect();
+    let tasks: Vec<_> = work.items().map(|item| popleft::spawn(handle(item))).collect();
     let mut done = Vec::with_capacity(tasks.len());
     for task in tasks {
-        done.push(task.await.map_err(|error| anyhow!("{error}"))??);
+        done.push(task.await??);
     }
     Ok(done)
 }
@@ -95,7 +102,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choose::workload::Workload;
     use anyhow::bail;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -103,7 +109,7 @@ mod tests {
     fn every_item_is_done_once_by_whatever_number_of_threads() {
         for (items, threads) in [(1, 1), (7, 1), (7, 3), (3, 7)] {
             let work = Workload { items, ..Workload::of_nothing() };
-            let done = share_out(work.items(), vec![(); threads], |_, item| Ok(item)).unwrap();
+            let done = share_out(&work, vec![(); threads], |(), item| Ok(item)).unwrap();
             assert_eq!(done.len(), items);
         }
     }
@@ -112,7 +118,7 @@ mod tests {
     fn after_an_error_no_further_item_is_begun() {
         let work = Workload { items: 100, ..Workload::of_nothing() };
         let begun = AtomicUsize::new(0);
-        let failed = share_out(work.items(), vec![()], |_, item| {
+        let failed = share_out(&work, vec![()], |(), item| {
             if begun.fetch_add(1, Ordering::Relaxed) == 3 {
                 bail!("the fourth is bad");
             }
@@ -125,7 +131,7 @@ mod tests {
     #[test]
     fn gathering_returns_what_a_task_failed_with() {
         let work = Workload { items: 3, ..Workload::of_nothing() };
-        let tasks = work.items().map(|_| async { bail!("no") });
-        assert_eq!(popleft::run(gather(tasks)).unwrap_err().to_string(), "no");
+        let gathered = popleft::run(gather(&work, |_| async { bail!("no") }));
+        assert_eq!(gathered.unwrap_err().to_string(), "no");
     }
 }

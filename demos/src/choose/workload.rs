@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::item::{Item, Record};
-use super::styles;
+use super::styles::{self, Done};
 
 /// More threads than this are not started for one run: each has a stack and a place in the
 /// kernel's tables. More items than this wait until a thread is free.
@@ -97,7 +97,7 @@ impl Style {
     }
 
     /// Does the items in this style, to the last one.
-    pub fn run(self, work: &Workload) -> anyhow::Result<Vec<Item>> {
+    pub fn run(self, work: &Workload) -> Done {
         match self {
             Style::Sequential => styles::one_after_another(work),
             Style::Threads => styles::threads(work),

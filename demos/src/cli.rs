@@ -133,7 +133,7 @@ impl ComputeOptions {
     }
 }
 
-fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
+pub(crate) fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
         _ => Err("must be a number from 1 to 256".into()),

@@ -322,8 +322,7 @@ fn no_circle_is_reported_where_there_is_none() {
                 drop(spawn(async move { drop(left.lock().await) }));
             }
             // It gives up waiting for the lock of this task before this task waits for its own.
-            let (first, second, gave_up) =
-                (left.clone(), right.clone(), Rc::new(Cell::new(false)));
+            let (first, second, gave_up) = (left.clone(), right.clone(), Rc::new(Cell::new(false)));
             let told = gave_up.clone();
             let other = spawn(async move {
                 let _held = second.lock().await;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::simulated::{Chooser, Simulated};
 use super::{
     Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
 };
-use crate::event::{self, Listener, Place, Warning, Why};
+use crate::event::{Listener, Place, Warning, Why};
 
 /// How far [`explore`] goes.
 ///
@@ -198,6 +199,7 @@ where
     Exploration {
         options,
         program,
+        at: Place::of(Location::caller()),
         quiet: Quiet::begin(),
         report: Report { schedules: 0, skipped: 0, complete: false, failures: Vec::new() },
         found: Vec::new(),
@@ -208,6 +210,8 @@ where
 struct Exploration<P> {
     options: Options,
     program: P,
+    /// Where the search was asked for: there every main task is spawned.
+    at: Place,
     quiet: Quiet,
     report: Report,
     /// What tells each failure of the report from the others.
@@ -240,10 +244,10 @@ where
                 search = Rc::new(RefCell::new(Search::new(true)));
                 self.forget();
             } else {
-                self.report.complete = !search.borrow_mut().end_run();
                 if ran == Ran::AndDidNotFit {
                     return self.report;
                 }
+                self.report.complete = !search.borrow_mut().end_run();
             }
             is_first = false;
             search.borrow_mut().begin_run();
@@ -278,10 +282,9 @@ where
         let simulated =
             Rc::new(Simulated::new(chooser, self.options.job_time, self.options.max_turns));
         let watch = Watch::begin(watching);
-        let warnings_before = event::collect_warnings(Some(Vec::new()));
         let program = &self.program;
-        let ended = run_in(&simulated, listener, async { drop(program().await) });
-        let warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+        let (ended, warnings) =
+            run_in(&simulated, listener, self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
         if let Ended::GivenUp = ended {

@@ -46,7 +46,10 @@ pub(super) enum Advice {
     /// All that could come has been seen.
     GiveUp,
     /// Another number of tasks is ready than in the run before, at the same node.
-    NotTheSame { before: usize, now: usize },
+    NotTheSame {
+        before: usize,
+        now: usize,
+    },
 }
 
 impl Search {
@@ -88,8 +91,13 @@ impl Search {
 
     /// Goes where no run has been. `None` when all that is ready is asleep.
     fn new_node(&mut self, ready: &VecDeque<Id>) -> Option<usize> {
-        let mut node =
-            Node { of: ready.len(), taken: 0, ready: vec![], asleep: vec![], step: Step::default() };
+        let mut node = Node {
+            of: ready.len(),
+            taken: 0,
+            ready: vec![],
+            asleep: vec![],
+            step: Step::default(),
+        };
         if self.skipping {
             node.ready.extend(ready);
             if let Some(parent) = self.path.last() {

@@ -181,10 +181,7 @@ impl Watch {
         ACTED.set(false);
         YIELDED.set(false);
         ACCESSES.with_borrow_mut(Vec::clear);
-        Watch {
-            number_before: NEXT_NUMBER.replace(0),
-            watching_before: WATCHING.replace(watching),
-        }
+        Watch { number_before: NEXT_NUMBER.replace(0), watching_before: WATCHING.replace(watching) }
     }
 }
 

@@ -293,11 +293,8 @@ impl Simulation for Simulated {
     }
 
     fn listen(&self, signal: i32) -> Rc<dyn Hearing> {
-        let listener = Rc::new(Listener {
-            signal,
-            heard: Cell::new(false),
-            waiting: RefCell::default(),
-        });
+        let listener =
+            Rc::new(Listener { signal, heard: Cell::new(false), waiting: RefCell::default() });
         turn::touch();
         self.listeners.borrow_mut().push(Rc::downgrade(&listener));
         listener

@@ -700,7 +700,8 @@ fn different_failures_are_told_apart() {
             drop(spawn(async move { order.borrow_mut().push(name) }));
         }
         sleep(SECOND).await;
-        match order.borrow()[..] {
+        let order = order.take();
+        match order[..] {
             ['b', ..] => panic!("b was first"),
             ['c', 'a', 'b'] => panic!("the last was first"),
             ['c', 'b', 'a'] => pending().await,

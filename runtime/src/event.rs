@@ -11,11 +11,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Write as _;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::locks;
 use crate::task::Id;
 use crate::task::body::catching;
 
@@ -46,7 +48,8 @@ pub enum Event {
         task: Id,
         /// What it waits for.
         why: Why,
-        /// The number of the task whose end it waits for, if that is what it waits for.
+        /// The number of the task whose end, or whose lock, it waits for, if that is what it waits
+        /// for and the runtime knows whose it is.
         on: Option<u32>,
         /// The line of the `await`.
         at: Place,
@@ -152,12 +155,18 @@ pub enum Event {
 }
 
 impl Event {
-    /// A task that waits for another's end is recorded with that one's number for a place.
+    /// A task that waits for another's end, or for its lock, is recorded with that one's number for
+    /// a place.
     pub(crate) fn pending(task: Id, why: Why, at: Place) -> Event {
-        match why {
-            Why::Join => Event::Pending { task, why, on: Some(at.number()), at: Place::UNKNOWN },
-            _ => Event::Pending { task, why, on: None, at },
-        }
+        let (on, at) = match why {
+            Why::Join => (Some(at.number()), Place::UNKNOWN),
+            Why::Lock => match locks::awaited_by(task) {
+                Some((holder, at)) => (holder.map(Id::number), at),
+                None => (None, Place::UNKNOWN),
+            },
+            _ => (None, at),
+        };
+        Event::Pending { task, why, on, at }
     }
 }
 
@@ -220,11 +229,21 @@ pub enum Why {
     Offload,
     /// Its next turn only.
     Yield,
+    /// A lock that another task holds.
+    Lock,
 }
 
 impl Why {
-    pub(crate) const ALL: [Why; 7] =
-        [Why::Unknown, Why::Read, Why::Write, Why::Timer, Why::Join, Why::Offload, Why::Yield];
+    pub(crate) const ALL: [Why; 8] = [
+        Why::Unknown,
+        Why::Read,
+        Why::Write,
+        Why::Timer,
+        Why::Join,
+        Why::Offload,
+        Why::Yield,
+        Why::Lock,
+    ];
 
     /// The reason whose number is `code`, as `why as u8` made it.
     pub(crate) fn from_code(code: u8) -> Why {
@@ -242,6 +261,7 @@ impl fmt::Display for Why {
             Why::Join => "join",
             Why::Offload => "offload",
             Why::Yield => "yield",
+            Why::Lock => "lock",
         })
     }
 }
@@ -406,6 +426,46 @@ pub(crate) fn is_heard() -> bool {
 pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
     LISTENING.set(listener.is_some());
     LISTENER.replace(listener)
+}
+
+// ===== warning ==================================================================================
+
+/// What a person should know, though nothing in the program asks. Each holds its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// A task panicked and nobody joined it.
+    Panic(String),
+    /// Tasks wait in a circle for each other's locks.
+    Locks(String),
+    /// Every task is parked.
+    Stall(String),
+}
+
+thread_local! {
+    static COLLECTED: RefCell<Option<Vec<Warning>>> = const { RefCell::new(None) };
+}
+
+/// Prints the warning to standard error, unless somebody collects them on this thread.
+#[cold]
+pub(crate) fn warn(warning: Warning) {
+    let collected = COLLECTED.try_with(|collected| match &mut *collected.borrow_mut() {
+        Some(list) => {
+            list.push(warning.clone());
+            true
+        }
+        None => false,
+    });
+    if collected != Ok(true) {
+        let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) = warning;
+        // If standard error is gone there is nobody to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// From now on warnings are collected in `list`, or printed if there is none. Returns the list
+/// before.
+pub(crate) fn collect_warnings(list: Option<Vec<Warning>>) -> Option<Vec<Warning>> {
+    COLLECTED.replace(list)
 }
 
 #[cfg(test)]

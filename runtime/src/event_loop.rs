@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Cause, End, Event, Place, tell};
 use crate::reactor::Reactor;
-use crate::reactor::wait::Until;
 use crate::stall::{self, Hope};
 use crate::task::Id;
 use crate::task::body::{Body, catching};
@@ -27,7 +26,7 @@ use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
 use crate::task::table::{NewTask, Table, Taken};
 use crate::timers::Timers;
 use crate::turn;
-use crate::world::{self, Jobs};
+use crate::world::{self, Jobs, Until};
 
 /// One loop and all that it looks at.
 pub(crate) struct EventLoop {
@@ -173,7 +172,8 @@ impl EventLoop {
         if let Some(deadline) = self.timers.next_deadline() {
             return Some(Until::Deadline(deadline));
         }
-        if self.reactor.is_waited_for() || self.owed.get() > 0 {
+        let asked = self.reactor.is_waited_for() || self.owed.get() > 0;
+        if self.ready.world().may_answer(asked) {
             return Some(Until::Forever);
         }
         stall::how_long_to_hope(self)
@@ -335,6 +335,7 @@ impl EventLoop {
 
     /// Cancels a task at its next turn.
     pub(crate) fn abort(&self, task: Id) {
+        turn::touch();
         if let Some(record) = self.tasks.abort(task) {
             Waker::from(record).wake();
         }
@@ -402,6 +403,16 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
         cause_before,
         loop_before: CURRENT.replace(Some(event_loop)),
         address_before: turn::set_running_loop(address),
+    }
+}
+
+/// Has this thread be as one that runs no loop, but must not block either, until the guard is
+/// dropped: for what would be done on another thread.
+pub(crate) fn step_out() -> Entered {
+    Entered {
+        cause_before: turn::cause(),
+        loop_before: CURRENT.replace(None),
+        address_before: turn::set_running_loop(turn::NO_LOOP_HERE),
     }
 }
 

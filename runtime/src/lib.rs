@@ -31,6 +31,7 @@
 //! ---- what people use
 //! net/            sockets: Async<T>, TcpListener, TcpStream, UnixStream, lookup_host
 //! time/           sleep, timeout, interval
+//! sync/           Mutex (knows only the ground: works under any executor)
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
 //! spawn.rs        spawn, yield_now, and what a task knows of itself
@@ -48,9 +49,11 @@
 //! ---- the ground
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
+//! locks.rs        who waits for which lock, and who holds it
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
 //! ---- the windows, which look in
 //! record/         a run's events, kept in memory or in a file, and read back
+//! sim/            the simulated world: a virtual clock, chosen schedules, all schedules
 //! ```
 
 #![deny(missing_docs)]
@@ -69,6 +72,8 @@ pub mod net;
 pub mod record;
 #[cfg(feature = "signal")]
 pub mod signal;
+pub mod sim;
+pub mod sync;
 pub mod task;
 pub mod time;
 
@@ -76,6 +81,7 @@ mod builder;
 mod cores;
 mod event_loop;
 mod handle;
+mod locks;
 mod offload;
 mod reactor;
 mod runtime;

@@ -719,6 +719,7 @@ fn a_why() -> impl Strategy<Value = Why> {
         Why::Join,
         Why::Offload,
         Why::Yield,
+        Why::Lock,
     ])
 }
 

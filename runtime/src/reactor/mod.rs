@@ -24,12 +24,13 @@ use slab::Slab;
 use crate::event::{Cause, Event, tell};
 use crate::task::waker::LocalWaker;
 use crate::turn;
+use crate::world::Simulation;
 use source::{Direction, Source, Ticket, Way};
 use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
 pub(crate) struct Reactor {
-    waiter: Waiter,
+    outside: Outside,
     sources: RefCell<Slab<Row>>,
     next_generation: Cell<usize>,
     /// How many futures wait for a source.
@@ -37,6 +38,13 @@ pub(crate) struct Reactor {
     /// Lists that are used again at every wait.
     reports: Cell<Vec<Report>>,
     to_wake: Cell<Vec<(usize, LocalWaker)>>,
+}
+
+/// Whom the reactor asks what is ready.
+enum Outside {
+    Kernel(Waiter),
+    /// There is no kernel: what is not simulated cannot be watched.
+    Simulated(Rc<dyn Simulation>),
 }
 
 struct Row {
@@ -59,19 +67,33 @@ fn row_of(key: usize) -> usize {
 }
 
 impl Reactor {
+    /// A reactor that asks the kernel.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Reactor {
-            waiter: Waiter::new()?,
+        Ok(Reactor::asking(Outside::Kernel(Waiter::new()?)))
+    }
+
+    /// One that asks `simulation`, and has nothing of the kernel's.
+    pub(crate) fn simulated(simulation: Rc<dyn Simulation>) -> Self {
+        Reactor::asking(Outside::Simulated(simulation))
+    }
+
+    fn asking(outside: Outside) -> Self {
+        Reactor {
+            outside,
             sources: RefCell::new(Slab::new()),
             next_generation: Cell::new(0),
             waiting: Cell::new(0),
             reports: Cell::new(Vec::new()),
             to_wake: Cell::new(Vec::new()),
-        })
+        }
     }
 
-    pub(crate) fn doorbell(&self) -> Doorbell {
-        self.waiter.doorbell()
+    /// `None` where there is no other thread that could ring.
+    pub(crate) fn doorbell(&self) -> Option<Doorbell> {
+        match &self.outside {
+            Outside::Kernel(waiter) => Some(waiter.doorbell()),
+            Outside::Simulated(_) => None,
+        }
     }
 
     pub(crate) fn has_sources(&self) -> bool {
@@ -93,7 +115,7 @@ impl Reactor {
         // The top bit stays clear: the highest keys are not for sources.
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
-        self.waiter.add(&io, key, armed)?;
+        self.kernel()?.add(&io, key, armed)?;
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io, armed));
         entry.insert(Row { key, source: source.clone() });
@@ -108,7 +130,7 @@ impl Reactor {
             return;
         };
         // It fails only for a descriptor that somebody else has closed already.
-        let _ = self.waiter.delete(source.fd());
+        let _ = self.kernel().and_then(|kernel| kernel.delete(source.fd()));
         let mut left = Vec::new();
         for way in [Way::Read, Way::Write] {
             source.direction(way).take_all(&mut left, key);
@@ -162,9 +184,19 @@ impl Reactor {
         if wanted == source.armed.get() {
             return Ok(());
         }
-        self.waiter.modify(source.fd(), source.key, wanted)?;
+        self.kernel()?.modify(source.fd(), source.key, wanted)?;
         source.armed.set(wanted);
         Ok(())
+    }
+
+    fn kernel(&self) -> io::Result<&Waiter> {
+        match &self.outside {
+            Outside::Kernel(waiter) => Ok(waiter),
+            Outside::Simulated(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a file descriptor of the system cannot be watched in a simulation",
+            )),
+        }
     }
 
     // ===== from the loop ========================================================================
@@ -173,7 +205,13 @@ impl Reactor {
     pub(crate) fn wait(&self, until: Until, now: impl Fn() -> Instant) -> io::Result<()> {
         let mut reports = self.reports.take();
         let mut to_wake = self.to_wake.take();
-        let waited = self.waiter.wait(until, now, &mut reports);
+        let waited = match &self.outside {
+            Outside::Kernel(waiter) => waiter.wait(until, now, &mut reports),
+            Outside::Simulated(simulation) => {
+                simulation.wait(until, &mut reports);
+                Ok(())
+            }
+        };
         let ready = reports.len();
         tell(|| Event::Woke { ready });
         for report in reports.drain(..) {
@@ -207,7 +245,7 @@ impl Reactor {
         }
         // If disarming fails the source stays as it is, and its next report tries again.
         if heeded != source.armed.get()
-            && self.waiter.modify(source.fd(), source.key, heeded).is_ok()
+            && self.kernel().is_ok_and(|k| k.modify(source.fd(), source.key, heeded).is_ok())
         {
             source.armed.set(heeded);
         }

@@ -523,6 +523,7 @@ mod words {
                 Why::Join => "join",
                 Why::Offload => "offload",
                 Why::Yield => "yield",
+                Why::Lock => "lock",
             }
         }
     }

@@ -47,6 +47,7 @@
 //! ---- the ground
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
+//! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
 //! ```
 
@@ -64,6 +65,7 @@ pub mod generator;
 pub mod net;
 #[cfg(feature = "signal")]
 pub mod signal;
+pub mod sim;
 pub mod task;
 pub mod time;
 
@@ -71,6 +73,7 @@ mod builder;
 mod cores;
 mod event_loop;
 mod handle;
+mod network;
 mod offload;
 mod reactor;
 mod runtime;

@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::network::Network;
 use crate::task::Id;
 
 /// The world a loop runs in.
@@ -36,6 +37,14 @@ impl World {
     pub(crate) fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id> {
         match self {
             World::Real => ready.pop_front(),
+        }
+    }
+
+    /// The network, when it is not the system's.
+    #[inline]
+    pub(crate) fn network(&self) -> Option<&dyn Network> {
+        match self {
+            World::Real => None,
         }
     }
 }
@@ -77,6 +86,11 @@ pub(crate) mod tests {
     thread_local! {
         /// How often this thread has read the clock.
         pub(crate) static CLOCK_READS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A time to begin at, for tests that move time themselves.
+    pub(crate) fn some_time() -> Instant {
+        World::Real.now()
     }
 
     fn sources(folder: &Path) -> Vec<PathBuf> {

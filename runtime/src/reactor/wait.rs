@@ -34,7 +34,7 @@ pub(crate) struct Report {
 
 /// Which directions of a source the system is asked to watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Interest {
+pub struct Interest {
     pub(crate) read: bool,
     pub(crate) write: bool,
 }

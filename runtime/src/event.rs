@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Write as _;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -42,7 +43,7 @@ pub enum Event {
         task: Id,
         /// What it waits for.
         why: Why,
-        /// The line of the `await`.
+        /// The line of the `await`; for [`Why::Join`] and [`Why::Lock`] the number of a task.
         at: Place,
     },
     /// The task is finished.
@@ -149,11 +150,21 @@ pub enum Why {
     Offload,
     /// Its next turn only.
     Yield,
+    /// A lock that another task holds.
+    Lock,
 }
 
 impl Why {
-    const ALL: [Why; 7] =
-        [Why::Unknown, Why::Read, Why::Write, Why::Timer, Why::Join, Why::Offload, Why::Yield];
+    const ALL: [Why; 8] = [
+        Why::Unknown,
+        Why::Read,
+        Why::Write,
+        Why::Timer,
+        Why::Join,
+        Why::Offload,
+        Why::Yield,
+        Why::Lock,
+    ];
 
     /// The reason whose number is `code`, as `why as u8` made it.
     pub(crate) fn from_code(code: u8) -> Why {
@@ -171,6 +182,7 @@ impl fmt::Display for Why {
             Why::Join => "join",
             Why::Offload => "offload",
             Why::Yield => "yield",
+            Why::Lock => "lock",
         })
     }
 }
@@ -328,6 +340,46 @@ impl Drop for ListenAgain {
 pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
     LISTENING.set(listener.is_some());
     LISTENER.replace(listener)
+}
+
+// ===== warning ==================================================================================
+
+/// What a person should know, though nothing in the program asks. Each holds its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// A task panicked and nobody joined it.
+    Panic(String),
+    /// Tasks wait in a circle for each other's locks.
+    Locks(String),
+    /// Every task is parked.
+    Stall(String),
+}
+
+thread_local! {
+    static COLLECTED: RefCell<Option<Vec<Warning>>> = const { RefCell::new(None) };
+}
+
+/// Prints the warning to standard error, unless somebody collects them on this thread.
+#[cold]
+pub(crate) fn warn(warning: Warning) {
+    let collected = COLLECTED.try_with(|collected| match &mut *collected.borrow_mut() {
+        Some(list) => {
+            list.push(warning.clone());
+            true
+        }
+        None => false,
+    });
+    if collected != Ok(true) {
+        let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) = warning;
+        // If standard error is gone there is nobody to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// From now on warnings are collected in `list`, or printed if there is none. Returns the list
+/// before.
+pub(crate) fn collect_warnings(list: Option<Vec<Warning>>) -> Option<Vec<Warning>> {
+    COLLECTED.replace(list)
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Cause, End, Event, Place, Why, tell};
 use crate::reactor::Reactor;
-use crate::reactor::wait::Until;
 use crate::stall::{self, Hope};
 use crate::task::Id;
 use crate::task::body::{Body, catching};
@@ -28,7 +27,7 @@ use crate::task::table::{Table, Taken};
 use crate::task::waker::Name;
 use crate::timers::Timers;
 use crate::turn;
-use crate::world::{self, Jobs};
+use crate::world::{self, Jobs, Until};
 
 /// One loop and all that it looks at.
 pub(crate) struct EventLoop {
@@ -163,7 +162,8 @@ impl EventLoop {
         if let Some(deadline) = self.timers.next_deadline() {
             return Some(Until::Deadline(deadline));
         }
-        if self.reactor.is_waited_for() || self.owed.get() > 0 {
+        let asked = self.reactor.is_waited_for() || self.owed.get() > 0;
+        if self.ready.world().may_answer(asked) {
             return Some(Until::Forever);
         }
         stall::how_long_to_hope(self)
@@ -329,6 +329,7 @@ impl EventLoop {
 
     /// Cancels a task at its next turn.
     pub(crate) fn abort(&self, task: Id) {
+        turn::touch();
         if let Some(record) = self.tasks.abort(task) {
             Waker::from(record).wake();
         }
@@ -393,6 +394,15 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
     Entered {
         loop_before: CURRENT.replace(Some(event_loop)),
         address_before: turn::set_running_loop(address),
+    }
+}
+
+/// Has this thread be as one that runs no loop, but must not block either, until the guard is
+/// dropped: for what would be done on another thread.
+pub(crate) fn step_out() -> Entered {
+    Entered {
+        loop_before: CURRENT.replace(None),
+        address_before: turn::set_running_loop(turn::NO_LOOP_HERE),
     }
 }
 

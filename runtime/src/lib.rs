@@ -31,6 +31,7 @@
 //! ---- what people use
 //! net/            sockets: Async<T>, TcpListener, TcpStream, UnixStream, lookup_host
 //! time/           sleep, timeout, interval
+//! sync/           Mutex (knows only the ground: works under any executor)
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
 //! builder.rs      run() and the settings of a runtime
@@ -47,8 +48,11 @@
 //! ---- the ground
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
+//! locks.rs        who waits for which lock, and who holds it
 //! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
+//! ---- the windows (they look in; nobody knows them)
+//! sim/            the simulated world: a virtual clock, chosen schedules, all schedules
 //! ```
 
 #![deny(missing_docs)]
@@ -66,6 +70,7 @@ pub mod net;
 #[cfg(feature = "signal")]
 pub mod signal;
 pub mod sim;
+pub mod sync;
 pub mod task;
 pub mod time;
 
@@ -73,6 +78,7 @@ mod builder;
 mod cores;
 mod event_loop;
 mod handle;
+mod locks;
 mod network;
 mod offload;
 mod reactor;

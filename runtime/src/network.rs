@@ -4,7 +4,6 @@
 //! structures, and the system never hears of them. The reactor and `net` treat both alike; here is
 //! all that they ask of a network which is not the system's.
 
-use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -65,7 +64,7 @@ pub(crate) trait Listener: Watch + Debug {
 }
 
 /// A network that is not the system's.
-pub(crate) trait Network: Any {
+pub(crate) trait Network {
     /// Listens on `address`.
     fn listen(&self, address: SocketAddr, asked: Listen) -> io::Result<Box<dyn Listener>>;
 

@@ -5,17 +5,24 @@
 //! watches the other end hears of it in peace. The loop watches sockets anyway.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::panic::Location;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level;
 
+pub use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::event::{Place, Why};
+use crate::event_loop;
 use crate::net::Async;
 use crate::reactor::source::Way;
+use crate::turn;
+use crate::world::{Hearing, World};
 
 /// Waits for Ctrl-C (SIGINT), counted from this call.
 ///
@@ -67,16 +74,38 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
             format!("signal {signal} cannot be caught"),
         ));
     }
-    let (heard, told) = UnixStream::pair()?;
-    let heard = Async::new(heard)?;
-    let id = low_level::pipe::register(signal, told)?;
-    Ok(Signals { heard, _registration: Registration { id } })
+    let world = event_loop::current().map(|event_loop| event_loop.ready.world().clone());
+    let from = match world {
+        Some(World::Simulated(simulation)) => From::Simulation(simulation.listen(signal)),
+        _ => From::System(Pipe::from(signal)?),
+    };
+    Ok(Signals { from })
 }
 
 /// Hears of a signal; see [`listen`]. Dropping it stops listening.
 pub struct Signals {
+    from: From,
+}
+
+/// Where signals come from.
+enum From {
+    System(Pipe),
+    Simulation(Rc<dyn Hearing>),
+}
+
+/// The end of the pipe that the loop watches.
+struct Pipe {
     heard: Async<UnixStream>,
     _registration: Registration,
+}
+
+impl Pipe {
+    fn from(signal: i32) -> io::Result<Self> {
+        let (heard, told) = UnixStream::pair()?;
+        let heard = Async::new(heard)?;
+        let id = low_level::pipe::register(signal, told)?;
+        Ok(Pipe { heard, _registration: Registration { id } })
+    }
 }
 
 impl Signals {
@@ -91,9 +120,25 @@ impl Signals {
         self.recv_at(Location::caller())
     }
 
-    fn recv_at(&self, at: &'static Location<'static>) -> impl Future<Output = io::Result<()>> + '_ {
-        self.heard.wait(Way::Read, at).perform(empty)
+    async fn recv_at(&self, at: &'static Location<'static>) -> io::Result<()> {
+        match &self.from {
+            From::System(pipe) => pipe.heard.wait(Way::Read, at).perform(empty).await,
+            From::Simulation(hearing) => {
+                poll_fn(|cx| heard(&**hearing, at, cx)).await;
+                Ok(())
+            }
+        }
     }
+}
+
+/// Waits for a signal of a simulation as for one of the system's.
+fn heard(hearing: &dyn Hearing, at: &'static Location<'static>, cx: &mut Context<'_>) -> Poll<()> {
+    ready!(turn::take_share(cx));
+    let heard = hearing.poll_heard(cx);
+    if heard.is_pending() {
+        turn::park(Why::Read, Place::of(at));
+    }
+    heard
 }
 
 /// Reads all that the handler has written.

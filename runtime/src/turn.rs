@@ -29,7 +29,12 @@ struct Turn {
     operations_left: Cell<u32>,
     why: Cell<Why>,
     place: Cell<Place>,
+    /// Something was done since the last time that somebody asked which others may notice.
+    touched: Cell<bool>,
 }
+
+/// In place of a loop's address: this thread runs a loop, but what is being done is none of it.
+pub(crate) const NO_LOOP_HERE: usize = 1;
 
 thread_local! {
     static TURN: Turn = const {
@@ -41,6 +46,7 @@ thread_local! {
             operations_left: Cell::new(OPERATIONS_A_TURN),
             why: Cell::new(Why::Unknown),
             place: Cell::new(Place::UNKNOWN),
+            touched: Cell::new(false),
         }
     };
 }
@@ -157,12 +163,26 @@ pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
     let left = TURN.with(|turn| {
         let left = turn.operations_left.get();
         turn.operations_left.set(left.saturating_sub(1));
+        turn.touched.set(true);
         left
     });
-    if left > 0 {
+    // Under somebody else's executor there are no turns, and no shares.
+    if left > 0 || task() == Id::NOBODY {
         return Poll::Ready(());
     }
     poll_again(cx.waker());
     park(Why::Yield, Place::UNKNOWN);
     Poll::Pending
+}
+
+/// Says that the running task does something which other tasks may notice, and which no event
+/// tells of: an uncontended lock is taken, a ready task is aborted.
+#[inline]
+pub(crate) fn touch() {
+    let _ = TURN.try_with(|turn| turn.touched.set(true));
+}
+
+/// Whether that was said since the last time somebody asked.
+pub(crate) fn take_touched() -> bool {
+    TURN.with(|turn| turn.touched.replace(false))
 }

@@ -8,26 +8,83 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::network::Network;
 use crate::task::Id;
 
 /// The world a loop runs in.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) enum World {
     /// The system's clock, first in first out, the kernel's sockets.
     Real,
+    /// A world made for one run, in which nothing happens but what the run itself brings about.
+    Simulated(Rc<dyn Simulation>),
+}
+
+/// What a world has to know that is not the real one.
+pub(crate) trait Simulation {
+    /// What time it is.
+    fn now(&self) -> Instant;
+
+    /// Takes the task that has its turn next. `None` when none is ready, or when the run is to be
+    /// stopped.
+    fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id>;
+
+    /// In place of the kernel's wait: lets time pass until something happens or `until`, and adds
+    /// the sources that are ready to `reports`.
+    fn wait(&self, until: Until, reports: &mut Vec<Report>);
+
+    /// When the next thing happens that was set going before: a job's end, a signal, a packet's
+    /// arrival. `None` when only a deadline of the loop's own is left, if that.
+    fn next_event(&self) -> Option<Instant>;
+
+    /// The network on which its programs listen and connect.
+    fn network(&self) -> &dyn Network;
+
+    /// Hears of each `signal` that is raised from now on.
+    #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
+    fn listen(&self, signal: i32) -> Rc<dyn Hearing>;
+}
+
+/// One listener for signals that are not the system's.
+pub(crate) trait Hearing {
+    /// Ready when the signal has come since the last time that this was ready.
+    #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// How long the loop may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Not at all: tasks are ready.
+    Now,
+    /// Until this deadline.
+    Deadline(Instant),
+    /// Until something happens.
+    Forever,
+}
+
+/// One source that the world reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) key: usize,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
 }
 
 impl World {
     /// What time it is.
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
         #[cfg(test)]
         tests::CLOCK_READS.set(tests::CLOCK_READS.get() + 1);
         match self {
             World::Real => Instant::now(),
+            World::Simulated(simulation) => simulation.now(),
         }
     }
 
@@ -37,6 +94,7 @@ impl World {
     pub(crate) fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id> {
         match self {
             World::Real => ready.pop_front(),
+            World::Simulated(simulation) => simulation.choose(ready),
         }
     }
 
@@ -45,8 +103,31 @@ impl World {
     pub(crate) fn network(&self) -> Option<&dyn Network> {
         match self {
             World::Real => None,
+            World::Simulated(simulation) => Some(simulation.network()),
         }
     }
+
+    /// Whether something may come for which no deadline is set. The kernel and the threads may
+    /// always answer when they were `asked`; a simulated world knows.
+    pub(crate) fn may_answer(&self, asked: bool) -> bool {
+        match self {
+            World::Real => asked,
+            World::Simulated(simulation) => simulation.next_event().is_some(),
+        }
+    }
+
+    /// Whether there are other threads, which may wake a task unasked.
+    pub(crate) fn has_other_threads(&self) -> bool {
+        matches!(self, World::Real)
+    }
+}
+
+/// The zero point of every simulated clock, the same one for the whole process. It is read from
+/// the system's clock once, because an `Instant` can be made in no other way; the difference
+/// between two of them is all that anyone may look at.
+pub(crate) fn zero() -> Instant {
+    static ZERO: OnceLock<Instant> = OnceLock::new();
+    *ZERO.get_or_init(|| World::Real.now())
 }
 
 /// Where work goes that would block the loop.
@@ -86,11 +167,6 @@ pub(crate) mod tests {
     thread_local! {
         /// How often this thread has read the clock.
         pub(crate) static CLOCK_READS: Cell<usize> = const { Cell::new(0) };
-    }
-
-    /// A time to begin at, for tests that move time themselves.
-    pub(crate) fn some_time() -> Instant {
-        World::Real.now()
     }
 
     fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -26,8 +26,10 @@ import gdb
 DOOR = "popleft::event_loop::poll_task"
 RUN = "popleft::event_loop::EventLoop::run"
 STATES = ["parked", "ready", "ended"]
-REASONS = ["something of its own", "read", "write", "timer", "join", "offload", "yield"]
+REASONS = ["something of its own", "read", "write", "timer", "join", "offload", "yield", "lock"]
 JOIN = 4
+LOCK = 7
+NOBODY = 2**32 - 1
 LONGEST_CHAIN = 60
 VARIANT = ""  # stands for an enum's variant, which has no name of its own, in a path
 
@@ -210,6 +212,8 @@ class Task:
         reason = REASONS[why] if why < len(REASONS) else REASONS[0]
         if why == JOIN:
             return f"{reason} of task {where}"
+        if why == LOCK:
+            return f"{reason} held by task {where}" if where != NOBODY else reason
         at = place(where)
         return f"{reason} at {at}" if at else reason
 

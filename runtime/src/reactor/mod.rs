@@ -24,12 +24,13 @@ use crate::event::{Cause, Event, tell};
 use crate::network::{Watchable, Watched};
 use crate::task::waker::LocalWaker;
 use crate::turn;
+use crate::world::Simulation;
 use source::{Direction, Source, Ticket, Way};
 use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
 pub(crate) struct Reactor {
-    waiter: Waiter,
+    outside: Outside,
     sources: RefCell<Slab<Row>>,
     next_generation: Cell<usize>,
     /// How many futures wait for a source.
@@ -37,6 +38,13 @@ pub(crate) struct Reactor {
     /// Lists that are used again at every wait.
     reports: Cell<Vec<Report>>,
     to_wake: Cell<Vec<(usize, LocalWaker)>>,
+}
+
+/// Whom the reactor asks what is ready.
+enum Outside {
+    Kernel(Waiter),
+    /// There is no kernel: what is not simulated cannot be watched.
+    Simulated(Rc<dyn Simulation>),
 }
 
 struct Row {
@@ -54,19 +62,33 @@ fn row_of(key: usize) -> usize {
 }
 
 impl Reactor {
+    /// A reactor that asks the kernel.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Reactor {
-            waiter: Waiter::new()?,
+        Ok(Reactor::asking(Outside::Kernel(Waiter::new()?)))
+    }
+
+    /// One that asks `simulation`, and has nothing of the kernel's.
+    pub(crate) fn simulated(simulation: Rc<dyn Simulation>) -> Self {
+        Reactor::asking(Outside::Simulated(simulation))
+    }
+
+    fn asking(outside: Outside) -> Self {
+        Reactor {
+            outside,
             sources: RefCell::new(Slab::new()),
             next_generation: Cell::new(0),
             waiting: Cell::new(0),
             reports: Cell::new(Vec::new()),
             to_wake: Cell::new(Vec::new()),
-        })
+        }
     }
 
-    pub(crate) fn doorbell(&self) -> Doorbell {
-        self.waiter.doorbell()
+    /// `None` where there is no other thread that could ring.
+    pub(crate) fn doorbell(&self) -> Option<Doorbell> {
+        match &self.outside {
+            Outside::Kernel(waiter) => Some(waiter.doorbell()),
+            Outside::Simulated(_) => None,
+        }
     }
 
     pub(crate) fn has_sources(&self) -> bool {
@@ -89,7 +111,7 @@ impl Reactor {
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
         match io.watchable() {
-            Watchable::Descriptor(fd) => self.waiter.add(fd, key, armed)?,
+            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, armed)?,
             Watchable::Simulated(socket) => socket.watch(key, armed),
         }
         self.next_generation.set(generation + 1);
@@ -109,7 +131,7 @@ impl Reactor {
         };
         match source.watchable() {
             // It fails only for a descriptor that somebody else has closed already.
-            Watchable::Descriptor(fd) => drop(self.waiter.delete(fd)),
+            Watchable::Descriptor(fd) => drop(self.kernel().map(|kernel| kernel.delete(fd))),
             Watchable::Simulated(socket) => socket.unwatch(),
         }
         let mut left = Vec::new();
@@ -172,11 +194,22 @@ impl Reactor {
     /// Has `source` watched as `wanted`.
     fn watch<T: Watched + ?Sized>(&self, source: &Source<T>, wanted: Interest) -> io::Result<()> {
         match source.watchable() {
-            Watchable::Descriptor(fd) => self.waiter.modify(fd, source.key, wanted)?,
+            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, wanted)?,
             Watchable::Simulated(socket) => socket.watch(source.key, wanted),
         }
         source.armed.set(wanted);
         Ok(())
+    }
+
+    /// An error in a simulation.
+    pub(crate) fn kernel(&self) -> io::Result<&Waiter> {
+        match &self.outside {
+            Outside::Kernel(waiter) => Ok(waiter),
+            Outside::Simulated(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a file descriptor of the system cannot be watched in a simulation",
+            )),
+        }
     }
 
     // ===== from the loop ========================================================================
@@ -185,7 +218,13 @@ impl Reactor {
     pub(crate) fn wait(&self, until: Until, now: impl Fn() -> Instant) -> io::Result<()> {
         let mut reports = self.reports.take();
         let mut to_wake = self.to_wake.take();
-        let waited = self.waiter.wait(until, now, &mut reports);
+        let waited = match &self.outside {
+            Outside::Kernel(waiter) => waiter.wait(until, now, &mut reports),
+            Outside::Simulated(simulation) => {
+                simulation.wait(until, &mut reports);
+                Ok(())
+            }
+        };
         let ready = reports.len();
         tell(|| Event::Woke { ready });
         for report in reports.drain(..) {

@@ -11,26 +11,7 @@
 //!   source ready for ever. This half still runs on Linux, for the tests, with
 //!   `--cfg popleft_portable`.
 
-use std::time::Instant;
-
-/// How long the loop may sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// Not at all: tasks are ready.
-    Now,
-    /// Until this deadline.
-    Deadline(Instant),
-    /// Until something happens.
-    Forever,
-}
-
-/// One source that the system reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) key: usize,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-}
+pub(crate) use crate::world::{Report, Until};
 
 /// Which directions of a source the system is asked to watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,7 @@
 
 mod tcp;
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -20,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
-use crate::event_loop;
+use super::running;
 use crate::network::{Connection, Listen, Listener, Network as Sockets, Watch};
 use crate::reactor::wait::{Interest, Report};
+use crate::turn;
 use tcp::{Route, SocketId, Tcp};
 
 // ===== settings =================================================================================
@@ -47,6 +47,7 @@ pub struct Network {
     names: BTreeMap<String, Vec<IpAddr>>,
     links: BTreeMap<Route, Link>,
     other_links: Link,
+    seed: u64,
 }
 
 impl Network {
@@ -77,6 +78,13 @@ impl Network {
     /// All links of which nothing else was said, also that of a host to itself.
     pub fn other_links(mut self, link: Link) -> Self {
         self.other_links = link;
+        self
+    }
+
+    /// Has chance, as in [`Link::jitter`], fall as this seed says; 0 if you do not say. It is apart
+    /// from the seed of the run, so that a [`Schedule`](super::Schedule) alone repeats a run.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 
@@ -222,32 +230,47 @@ impl Link {
 
 // ===== while it runs ============================================================================
 
-/// The network of the simulated run that is going on on this thread, to look at and to break.
+/// The network of the simulation that is running on this thread, to be broken and mended.
 ///
 /// # Panics
 ///
-/// When no simulated run is going on on this thread.
+/// When no simulation is running on this thread.
+///
+/// ```
+/// use popleft::net::{TcpListener, TcpStream};
+/// use popleft::sim::{self, Sim};
+///
+/// Sim::new().run(async {
+///     let listener = TcpListener::bind("10.0.0.2:80").await.unwrap();
+///     let client = TcpStream::connect("10.0.0.2:80").await.unwrap();
+///     assert_eq!(sim::network().reset([127, 0, 0, 1], [10, 0, 0, 2]), 1);
+///     let error = client.read(&mut [0; 10]).await.unwrap_err();
+///     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+/// });
+/// ```
+#[track_caller]
 pub fn network() -> NetworkControl {
-    let simulated = event_loop::current().and_then(|event_loop| {
-        let network: &dyn Any = event_loop.ready.world().network()?;
-        network.downcast_ref::<InMemory>().map(|network| network.tcp.clone())
-    });
-    match simulated {
-        Some(tcp) => NetworkControl { tcp },
-        None => panic!("no simulated run is going on on this thread: there is no network to break"),
-    }
+    let Some(simulated) = running() else {
+        panic!("there is no network to break: no simulation is running on this thread");
+    };
+    NetworkControl { tcp: simulated.network.tcp.clone() }
 }
 
-/// What can be done to the network while a simulated run is going on; see [`network`].
+/// What can be done to the network while a simulation is running; see [`network`].
 #[derive(Clone)]
 pub struct NetworkControl {
     tcp: Rc<RefCell<Tcp>>,
 }
 
 impl NetworkControl {
+    fn change(&self) -> RefMut<'_, Tcp> {
+        turn::touch();
+        self.tcp.borrow_mut()
+    }
+
     /// Resets all connections between two hosts, and returns how many there were.
     pub fn reset(&self, a: impl Into<IpAddr>, b: impl Into<IpAddr>) -> usize {
-        self.tcp.borrow_mut().reset((a.into(), b.into()))
+        self.change().reset((a.into(), b.into()))
     }
 
     /// Cuts the links between two hosts in both directions: nothing arrives any more, and nobody is
@@ -260,13 +283,13 @@ impl NetworkControl {
 
     /// Cuts one direction only.
     pub fn cut_one_way(&self, from: impl Into<IpAddr>, to: impl Into<IpAddr>) {
-        self.tcp.borrow_mut().cut((from.into(), to.into()));
+        self.change().cut((from.into(), to.into()));
     }
 
     /// Mends both directions. What was lost meanwhile is sent again, as TCP does.
     pub fn mend(&self, a: impl Into<IpAddr>, b: impl Into<IpAddr>) {
         let (a, b) = (a.into(), b.into());
-        let mut tcp = self.tcp.borrow_mut();
+        let mut tcp = self.change();
         tcp.mend((a, b));
         tcp.mend((b, a));
     }
@@ -274,12 +297,12 @@ impl NetworkControl {
     /// Gives the link from one host to another other settings. They hold for what is sent from now
     /// on; times count from now, and connections keep the window that they have.
     pub fn link(&self, from: impl Into<IpAddr>, to: impl Into<IpAddr>, link: Link) {
-        self.tcp.borrow_mut().set_link((from.into(), to.into()), link);
+        self.change().set_link((from.into(), to.into()), link);
     }
 
     /// Gives a name to `host` alone, whoever had it before.
     pub fn name(&self, name: impl Into<String>, host: impl Into<IpAddr>) {
-        self.tcp.borrow_mut().settings().names.insert(name.into(), vec![host.into()]);
+        self.change().settings().names.insert(name.into(), vec![host.into()]);
     }
 }
 
@@ -342,13 +365,13 @@ impl Drop for Away {
 // ===== what the sockets of `net` ask ============================================================
 
 /// A network in memory. It lives on virtual time: [`Sockets::advance`] is its only clock.
-pub(crate) struct InMemory {
+pub(super) struct InMemory {
     tcp: Rc<RefCell<Tcp>>,
 }
 
 impl InMemory {
-    pub(crate) fn new(settings: Network, seed: u64, now: Instant) -> Self {
-        InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, seed, now))) }
+    pub(super) fn new(settings: Network, now: Instant) -> Self {
+        InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, now))) }
     }
 
     fn socket(&self, id: SocketId) -> SimulatedSocket {
@@ -399,6 +422,7 @@ struct SimulatedStream {
 
 impl SimulatedStream {
     fn call<R>(&self, call: impl FnOnce(&mut Tcp, SocketId) -> R) -> R {
+        turn::touch();
         call(&mut self.socket.tcp.borrow_mut(), self.socket.id)
     }
 }

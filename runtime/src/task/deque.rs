@@ -16,6 +16,7 @@ use super::Id;
 use super::body::Body;
 use crate::event::Place;
 use crate::reactor::wait::Doorbell;
+use crate::turn;
 use crate::world::World;
 
 /// Room for so many ready tasks is kept for ever.
@@ -85,7 +86,8 @@ pub(crate) struct Inbox {
     /// Whether there is something inside. A hint, so that a loop with work to do need not take the
     /// lock to find nothing; it is exact whenever the lock is held.
     filled: AtomicBool,
-    doorbell: Doorbell,
+    /// `None` when there is no other thread to ring it.
+    doorbell: Option<Doorbell>,
 }
 
 struct Inside {
@@ -97,11 +99,11 @@ struct Inside {
 }
 
 impl Inbox {
-    pub(crate) fn new(doorbell: Doorbell) -> Self {
+    pub(crate) fn new(doorbell: impl Into<Option<Doorbell>>) -> Self {
         Inbox {
             inside: Mutex::new(Inside { messages: Vec::new(), asleep: false, closed: false }),
             filled: AtomicBool::new(false),
-            doorbell,
+            doorbell: doorbell.into(),
         }
     }
 
@@ -113,6 +115,7 @@ impl Inbox {
     /// Leaves a message, and rings if the loop sleeps: at most once for each sleep. False, and the
     /// message is dropped, when the runtime is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
+        turn::touch();
         let mut inside = self.lock();
         if inside.closed {
             // The message may hold a future of somebody's; it must not be dropped under the lock.
@@ -124,8 +127,8 @@ impl Inbox {
         self.filled.store(true, Release);
         let ring = std::mem::take(&mut inside.asleep);
         drop(inside);
-        if ring {
-            self.doorbell.ring();
+        if ring && let Some(doorbell) = &self.doorbell {
+            doorbell.ring();
         }
         true
     }

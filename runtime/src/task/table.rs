@@ -17,7 +17,8 @@ use super::Id;
 use super::body::{Body, catching};
 use super::deque::Inbox;
 use super::waker::{LocalWaker, Name, Record, State};
-use crate::event::{Place, Why};
+use crate::event::{self, Place, Warning, Why};
+use crate::locks;
 
 /// How many records of ended tasks are kept to be used again.
 const SPARE_RECORDS: usize = 1024;
@@ -350,8 +351,10 @@ impl Table {
         }
         slots.iter().any(|(_, slot)| {
             let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
-            // The slot holds the record, and the body the waker.
-            Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0)
+            // The slot holds the record, the body the waker, and so does the lock that it waits
+            // for: only another task can let that go.
+            let in_a_lock = usize::from(locks::has_waker_of(slot.record.id()));
+            Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0) + in_a_lock
         })
     }
 
@@ -395,9 +398,7 @@ fn report_panic(record: &Record, body: &dyn Body) {
             name.unwrap_or_default(),
             record.spawned_at(),
         );
-        use std::io::Write;
-        // If standard error is gone there is nobody to tell.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        event::warn(Warning::Panic(line));
     }
 }
 

@@ -17,8 +17,16 @@ use std::time::Instant;
 use crate::event_loop;
 use crate::world::World;
 
-/// What time it is in the world of the loop that runs here.
-fn now() -> Instant {
+/// What time it is by the clock of the loop that runs on this thread; by the system's clock where
+/// none runs.
+///
+/// In a [simulation](crate::sim) this is the virtual clock, which `Instant::now` knows nothing of.
+///
+/// ```
+/// let start = popleft::time::now();
+/// assert!(popleft::time::now() >= start);
+/// ```
+pub fn now() -> Instant {
     match event_loop::current() {
         Some(event_loop) => event_loop.now(),
         None => World::Real.now(),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::super::random::Random;
 use super::{Link, Network};
 use crate::network::Listen;
 use crate::reactor::wait::{Interest, Report};
@@ -155,12 +156,12 @@ enum Change {
 // ===== what a program does ======================================================================
 
 impl Tcp {
-    pub(super) fn new(settings: Network, seed: u64, now: Instant) -> Self {
+    pub(super) fn new(settings: Network, now: Instant) -> Self {
         Tcp {
             began: now,
             now,
+            random: Random::new(settings.seed),
             settings,
-            random: Random(seed),
             listeners: BTreeMap::new(),
             listening: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -439,6 +440,15 @@ fn host_of(ip: IpAddr, home: Option<IpAddr>) -> IpAddr {
     }
 }
 
+/// By chance, a time of at most this length.
+fn up_to(longest: Duration, random: &mut Random) -> Duration {
+    match u64::try_from(longest.as_nanos()) {
+        Ok(0) => Duration::ZERO,
+        Ok(nanoseconds) => Duration::from_nanos(random.next() % nanoseconds.saturating_add(1)),
+        Err(_) => longest,
+    }
+}
+
 fn unspecified_like(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -485,7 +495,7 @@ impl Tcp {
         };
         let busy_until = self.busy_until.entry(packet.route).or_insert(self.now);
         *busy_until = self.now.max(*busy_until) + link.time_for(bytes);
-        let mut arrival = *busy_until + link.latency + self.random.up_to(link.jitter);
+        let mut arrival = *busy_until + link.latency + up_to(link.jitter, &mut self.random);
         if let Some(end) = self.ends.get_mut(&packet.to) {
             arrival = arrival.max(end.last_arrival);
             end.last_arrival = arrival;
@@ -607,7 +617,7 @@ impl Tcp {
         let all = self.listening.get(&(address.ip(), address.port()))?;
         match all.as_slice() {
             [one] => Some(*one),
-            several => several.get(self.random.below(several.len() as u64) as usize).copied(),
+            several => several.get(self.random.below(several.len())).copied(),
         }
     }
 
@@ -806,35 +816,6 @@ impl End {
             Stage::Connecting => false,
             Stage::Connected => self.room > 0 || self.writes_no_more,
             Stage::Over => true,
-        }
-    }
-}
-
-// ===== chance ===================================================================================
-
-/// SplitMix64: numbers that look like chance and are the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 to just below `limit`.
-    fn below(&mut self, limit: u64) -> u64 {
-        let product = u128::from(self.next()) * u128::from(limit);
-        (product >> 64) as u64
-    }
-
-    fn up_to(&mut self, longest: Duration) -> Duration {
-        match u64::try_from(longest.as_nanos()) {
-            Ok(0) => Duration::ZERO,
-            Ok(nanoseconds) => Duration::from_nanos(self.below(nanoseconds.saturating_add(1))),
-            Err(_) => longest,
         }
     }
 }

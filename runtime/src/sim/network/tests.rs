@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use proptest::prelude::*;
 
 use super::*;
+use crate::world::zero;
 
 const SERVER: [u8; 4] = [10, 0, 0, 2];
 const CLIENT: [u8; 4] = [127, 0, 0, 1];
@@ -31,7 +32,7 @@ struct Lab {
 
 impl Lab {
     fn new(network: Network) -> Lab {
-        let mut tcp = Tcp::new(network, 7, crate::world::tests::some_time());
+        let mut tcp = Tcp::new(network.seed(7), zero());
         let asked = Listen { backlog: 16, reuse_port: false };
         let listener = tcp.listen(server(), None, asked).unwrap();
         Lab { tcp, listener }
@@ -553,7 +554,7 @@ fn converse(links: [Link; 2], sides: [Side; 2], seed: u64) -> ([Talk; 2], Vec<(D
     let [there, back] = links;
     let network = Network::new().link(CLIENT, SERVER, there).link(SERVER, CLIENT, back);
     let mut lab = Lab::new(network);
-    lab.tcp.random = Random(seed);
+    lab.tcp.random = Random::new(seed);
     let (client, end) = lab.connected();
     let [first, second] = sides;
     let mut talks = [Talk::new(client, 0, first), Talk::new(end, 1, second)];
@@ -594,7 +595,7 @@ proptest! {
         seed: u64,
     ) {
         let mut lab = Lab::over(link.clone());
-        lab.tcp.random = Random(seed);
+        lab.tcp.random = Random::new(seed);
         let (client, end) = lab.connected();
         let sent_at = lab.passed();
         let length = lab.tcp.send(client, &vec![1; length]).unwrap();
@@ -617,7 +618,7 @@ proptest! {
         seed: u64,
     ) {
         let mut lab = Lab::over(link.window(100_000));
-        lab.tcp.random = Random(seed);
+        lab.tcp.random = Random::new(seed);
         let (client, end) = lab.connected();
         let mut written: Vec<u8> = vec![];
         let mut read = vec![];

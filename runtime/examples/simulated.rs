@@ -1,0 +1,52 @@
+//! A program with deadlines, a job and a signal, once in the real world and once simulated.
+//!
+//! Under strace one sees what each asks of the system:
+//!
+//! ```text
+//! strace -f target/debug/examples/simulated real
+//! strace -f target/debug/examples/simulated simulated
+//! ```
+
+use std::time::Duration;
+
+use popleft::sim::{self, Options, Sim, explore};
+use popleft::time::{sleep, timeout};
+use popleft::{spawn, spawn_blocking};
+
+async fn program() {
+    let job = spawn_blocking(|| 6 * 7);
+    let nap = spawn(sleep(Duration::from_millis(2)));
+    assert_eq!(job.await.unwrap(), 42);
+    nap.await.unwrap();
+    let pressed = timeout(Duration::from_millis(1), popleft::signal::ctrl_c()).await;
+    assert!(pressed.is_err(), "nobody pressed it");
+}
+
+async fn program_with_signal() {
+    program().await;
+    let pressed = spawn(popleft::signal::ctrl_c());
+    sim::raise(popleft::signal::SIGINT);
+    pressed.await.unwrap().unwrap();
+}
+
+/// Leaves a mark in the trace: a file of that name is looked for, and is not there.
+fn mark(name: &str) {
+    assert!(std::fs::File::open(name).is_err());
+}
+
+fn main() {
+    let how = std::env::args().nth(1);
+    mark("the-run-begins-here");
+    match how.as_deref() {
+        Some("real") => popleft::run(program()),
+        Some("simulated") => {
+            Sim::new().seed(7).run(program_with_signal());
+            explore(Options::new().max_schedules(100), program_with_signal).assert_ok();
+        }
+        _ => {
+            eprintln!("how shall it run? say `real` or `simulated`");
+            std::process::exit(2);
+        }
+    }
+    mark("the-run-ends-here");
+}

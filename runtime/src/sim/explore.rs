@@ -1,0 +1,370 @@
+//! All schedules of a program, or as many as there is time for.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::network::Network;
+use super::quiet::{Heard, Quiet};
+use super::random::Random;
+use super::schedule::Schedule;
+use super::search::Search;
+use super::shared::{self, Watch};
+use super::simulated::{Chooser, Simulated};
+use super::{
+    Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
+};
+use crate::event::{self, Listener, Place, Warning, Why};
+
+/// How far [`explore`] goes.
+///
+/// ```
+/// use popleft::sim::{Options, explore};
+///
+/// let options = Options::new().max_schedules(10).random(5).seed(7);
+/// let report = explore(options, || async {
+///     for _ in 0..4 {
+///         popleft::spawn(popleft::yield_now());
+///     }
+///     popleft::yield_now().await;
+/// });
+/// assert_eq!((report.schedules, report.complete), (15, false));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    max_schedules: u64,
+    random: u64,
+    seed: u64,
+    max_turns: u64,
+    job_time: Duration,
+    network: Network,
+    skip_equivalent: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            max_schedules: 100_000,
+            random: 10_000,
+            seed: 0,
+            max_turns: 10_000,
+            job_time: JOB_TIME,
+            network: Network::new(),
+            skip_equivalent: true,
+        }
+    }
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new() -> Self {
+        Options::default()
+    }
+
+    /// How many schedules are tried one after the other, depth-first; 100,000 if you do not say.
+    pub fn max_schedules(mut self, schedules: u64) -> Self {
+        self.max_schedules = schedules;
+        self
+    }
+
+    /// How many are tried at random when those were not all; 10,000 if you do not say.
+    pub fn random(mut self, schedules: u64) -> Self {
+        self.random = schedules;
+        self
+    }
+
+    /// The seed of the random ones; 0 if you do not say.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// After how many turns a run counts as one that does not end; 10,000 if you do not say.
+    pub fn max_turns(mut self, turns: u64) -> Self {
+        self.max_turns = turns;
+        self
+    }
+
+    /// How long a job takes; see [`Sim::job_time`](super::Sim::job_time).
+    pub fn job_time(mut self, time: Duration) -> Self {
+        self.job_time = time;
+        self
+    }
+
+    /// The network that each run begins with; see [`Sim::network`](super::Sim::network).
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Whether schedules are skipped that can only do what another has done; see
+    /// [`Shared`](super::Shared). They are, if you do not say.
+    pub fn skip_equivalent(mut self, skip: bool) -> Self {
+        self.skip_equivalent = skip;
+        self
+    }
+}
+
+/// What [`explore`] has found.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many schedules ran to their end.
+    pub schedules: u64,
+    /// How many runs were given up because all that could follow had been seen.
+    pub skipped: u64,
+    /// Whether that was all: every schedule of the program ran, or was skipped as equivalent.
+    pub complete: bool,
+    /// Each distinct failure once, with the shortest schedule that was found for it. Panics are
+    /// told apart by their lines, deadlocks by who waits where.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// For tests: nothing may have failed.
+    ///
+    /// # Panics
+    ///
+    /// When there is a failure; the message says which, and how to have it again.
+    #[track_caller]
+    pub fn assert_ok(&self) {
+        assert!(self.failures.is_empty(), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = if self.complete { ", which is all" } else { ", which is not all" };
+        write!(f, "{} schedules ran{all}; ", self.schedules)?;
+        if self.skipped > 0 {
+            write!(f, "{} were given up as equivalent; ", self.skipped)?;
+        }
+        match self.failures.len() {
+            0 => f.write_str("none failed")?,
+            1 => f.write_str("one failure:")?,
+            several => write!(f, "{several} different failures:")?,
+        }
+        for failure in &self.failures {
+            write!(f, "\n{failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs `program` under every schedule: one run for each way to choose the next task, wherever
+/// more than one is ready. What is simulated, and how, says [the module](super).
+///
+/// It searches depth-first; when [that takes too many runs](Options::max_schedules) it goes on with
+/// schedules chosen at random. A run fails when the main task panics, when a task panics and nobody
+/// joins it, when nothing can happen any more (a deadlock), and when it does not end. Panics of the
+/// runs are not printed.
+///
+/// `program` must do the same at every run but for the schedule: what it shares has to be made
+/// inside it.
+///
+/// # Panics
+///
+/// When a runtime is running on this thread already.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use popleft::sim::{Options, Sim, explore};
+///
+/// async fn program() {
+///     let count = Rc::new(Cell::new(0));
+///     let add = || {
+///         let count = count.clone();
+///         popleft::spawn(async move {
+///             let before = count.get();
+///             popleft::yield_now().await; // Somebody else may count meanwhile.
+///             count.set(before + 1);
+///         })
+///     };
+///     let (first, second) = (add(), add());
+///     first.await.unwrap();
+///     second.await.unwrap();
+///     assert_eq!(count.get(), 2, "an update was lost");
+/// }
+///
+/// let report = explore(Options::new(), program);
+/// assert!(report.complete);
+/// let [failure] = &report.failures[..] else { panic!("{report}") };
+/// assert!(failure.to_string().contains("an update was lost"));
+/// // The same again, as often as you like; with a listener, or in a debugger.
+/// let again = Sim::new().schedule(failure.schedule.clone()).try_run(program());
+/// assert!(again.is_err());
+/// ```
+#[track_caller]
+pub fn explore<P, F>(options: Options, program: P) -> Report
+where
+    P: Fn() -> F,
+    F: Future,
+{
+    assert_that_nothing_runs_here();
+    Exploration {
+        options,
+        program,
+        quiet: Quiet::begin(),
+        report: Report { schedules: 0, skipped: 0, complete: false, failures: Vec::new() },
+        found: Vec::new(),
+    }
+    .run()
+}
+
+struct Exploration<P> {
+    options: Options,
+    program: P,
+    quiet: Quiet,
+    report: Report,
+    /// What tells each failure of the report from the others.
+    found: Vec<Distinct>,
+}
+
+/// What makes two failures the same.
+#[derive(Clone, Debug, PartialEq)]
+enum Distinct {
+    /// The lines that panicked, in their order.
+    Panic(Vec<String>),
+    /// Who waits where.
+    Deadlock(Vec<(Place, Why, Place)>),
+    /// Its text says it all.
+    Other(String),
+}
+
+impl<P, F> Exploration<P>
+where
+    P: Fn() -> F,
+    F: Future,
+{
+    fn run(mut self) -> Report {
+        // Only a program that declares what it uses has schedules to skip; the first run shows it.
+        let mut search = Rc::new(RefCell::new(Search::new(false)));
+        let mut is_first = true;
+        while !self.report.complete && self.runs() < self.options.max_schedules {
+            let ran = self.run_once(Chooser::Search(search.clone()), None);
+            if is_first && self.options.skip_equivalent && shared::cells_were_used() {
+                search = Rc::new(RefCell::new(Search::new(true)));
+                self.forget();
+            } else {
+                self.report.complete = !search.borrow_mut().end_run();
+                if ran == Ran::AndDidNotFit {
+                    return self.report;
+                }
+            }
+            is_first = false;
+            search.borrow_mut().begin_run();
+        }
+        if !self.report.complete {
+            let mut seeds = Random::new(self.options.seed);
+            for _ in 0..self.options.random {
+                let seed = seeds.next();
+                self.run_once(Chooser::Seeded(Random::new(seed)), Some(seed));
+            }
+        }
+        self.report
+    }
+
+    fn runs(&self) -> u64 {
+        self.report.schedules + self.report.skipped
+    }
+
+    /// Begins the report anew.
+    fn forget(&mut self) {
+        self.report.schedules = 0;
+        self.report.failures.clear();
+        self.found.clear();
+    }
+
+    fn run_once(&mut self, chooser: Chooser, seed: Option<u64>) -> Ran {
+        let watching = match &chooser {
+            Chooser::Search(search) => search.borrow().is_skipping(),
+            _ => false,
+        };
+        let listener: Option<Listener> = watching.then(|| Rc::new(shared::hear) as Listener);
+        let simulated = Rc::new(Simulated::new(
+            chooser,
+            self.options.job_time,
+            self.options.max_turns,
+            self.options.network.clone(),
+        ));
+        let watch = Watch::begin(watching);
+        let warnings_before = event::collect_warnings(Some(Vec::new()));
+        let program = &self.program;
+        let ended = run_in(&simulated, listener, async { drop(program().await) });
+        let warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+        drop(watch);
+        let panics = self.quiet.take();
+        if let Ended::GivenUp = ended {
+            self.report.skipped += 1;
+            return Ran::ToItsEnd;
+        }
+        self.report.schedules += 1;
+        let unjoined = warnings.into_iter().find_map(|warning| match warning {
+            Warning::Panic(text) => Some(text),
+            Warning::Locks(_) | Warning::Stall(_) => None,
+        });
+        let kind = match (ended, unjoined) {
+            (Ended::Panicked(payload), _) => FailureKind::Panic(said(&text_of(&*payload), &panics)),
+            (Ended::Failed(kind), _) => kind,
+            (_, Some(text)) => {
+                let text = text.trim_start_matches("popleft: ").trim_end();
+                FailureKind::Panic(said(text, &panics))
+            }
+            (_, None) => return Ran::ToItsEnd,
+        };
+        let ran = match kind {
+            FailureKind::Misfit(_) => Ran::AndDidNotFit,
+            _ => Ran::ToItsEnd,
+        };
+        let distinct = match &kind {
+            FailureKind::Panic(_) => {
+                Distinct::Panic(panics.into_iter().map(|heard| heard.place).collect())
+            }
+            FailureKind::Deadlock(deadlock) => Distinct::Deadlock(deadlock.kind()),
+            other => Distinct::Other(other.to_string()),
+        };
+        let schedule = simulated.schedule().trimmed();
+        self.remember(distinct, Failure { kind, seed, schedule });
+        ran
+    }
+
+    /// Adds the failure to the report, unless it is there with a schedule as short.
+    fn remember(&mut self, distinct: Distinct, failure: Failure) {
+        let length = |schedule: &Schedule| schedule.choices().len();
+        match self.found.iter().position(|found| *found == distinct) {
+            None => {
+                self.found.push(distinct);
+                self.report.failures.push(failure);
+            }
+            Some(at) => {
+                let known = &mut self.report.failures[at];
+                if length(&failure.schedule) < length(&known.schedule) {
+                    *known = failure;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the search can go on from a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    ToItsEnd,
+    /// It was not the same as the one before, after the same choices.
+    AndDidNotFit,
+}
+
+/// What a panic said, and the lines that panicked on the way to it.
+fn said(text: &str, panics: &[Heard]) -> String {
+    let mut said = text.to_string();
+    for Heard { message, place } in panics {
+        match *message == text {
+            true => said += &format!("\n  at {place}"),
+            false => said += &format!("\n  {message:?} at {place}"),
+        }
+    }
+    said
+}

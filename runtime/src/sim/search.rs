@@ -1,0 +1,158 @@
+//! The search through all schedules: depth-first, one run after the other.
+//!
+//! The runs form a tree: a node is a moment when a task is chosen, a branch is the task. Each run
+//! goes down the path of the one before as far as its last node with a branch left to try, takes
+//! that branch, and from there on the first branch everywhere. Only the one path is kept.
+//!
+//! Schedules that differ only in the order of independent steps are skipped with *sleep sets*
+//! (Godefroid, 1990). When the branch of a task has been searched, the task is put to sleep for
+//! the branches beside it, and stays asleep in them until a step comes that depends on the step
+//! that it would take. Whatever a sleeping task could do has been seen, so no node lets it go. A
+//! path on which every ready task is asleep is given up.
+
+use std::collections::VecDeque;
+
+use super::shared::{Step, take_step};
+use crate::task::Id;
+
+/// The path, and where on it the present run is.
+#[derive(Default)]
+pub(super) struct Search {
+    path: Vec<Node>,
+    /// How many nodes of the path the present run has passed.
+    depth: usize,
+    /// Whether steps are watched, and equivalent schedules skipped.
+    skipping: bool,
+    /// A task is taking the step that was chosen last.
+    in_step: bool,
+}
+
+/// A moment when a task was chosen.
+struct Node {
+    /// How many tasks were ready, and which of them is tried now.
+    of: usize,
+    taken: usize,
+    /// Only when skipping: the ready tasks, and those that are asleep here.
+    ready: Vec<Id>,
+    asleep: Vec<(Id, Step)>,
+    /// What the task that is tried did in its step.
+    step: Step,
+}
+
+/// What the search says to a run that asks for the next task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    Take(usize),
+    /// All that could come has been seen.
+    GiveUp,
+    /// Another number of tasks is ready than in the run before, at the same node.
+    NotTheSame {
+        before: usize,
+        now: usize,
+    },
+}
+
+impl Search {
+    pub(super) fn new(skipping: bool) -> Self {
+        Search { skipping, ..Search::default() }
+    }
+
+    pub(super) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    pub(super) fn begin_run(&mut self) {
+        self.depth = 0;
+        self.in_step = false;
+    }
+
+    /// Which of the ready tasks has its turn.
+    #[inline]
+    pub(super) fn choose(&mut self, ready: &VecDeque<Id>) -> Advice {
+        if !self.skipping && ready.len() == 1 {
+            return Advice::Take(0);
+        }
+        self.end_step();
+        let now = ready.len();
+        let taken = match self.path.get(self.depth) {
+            Some(node) if node.of != now => {
+                return Advice::NotTheSame { before: node.of, now };
+            }
+            Some(node) => node.taken,
+            None => match self.new_node(ready) {
+                Some(taken) => taken,
+                None => return Advice::GiveUp,
+            },
+        };
+        self.depth += 1;
+        self.in_step = true;
+        Advice::Take(taken)
+    }
+
+    /// Goes where no run has been. `None` when all that is ready is asleep.
+    fn new_node(&mut self, ready: &VecDeque<Id>) -> Option<usize> {
+        let mut node = Node {
+            of: ready.len(),
+            taken: 0,
+            ready: vec![],
+            asleep: vec![],
+            step: Step::default(),
+        };
+        if self.skipping {
+            node.ready.extend(ready);
+            if let Some(parent) = self.path.last() {
+                let sleeps_on = |(_, step): &&(Id, Step)| step.is_independent_of(&parent.step);
+                node.asleep.extend(parent.asleep.iter().filter(sleeps_on).cloned());
+            }
+            node.taken = node.first_awake(0)?;
+        }
+        let taken = node.taken;
+        self.path.push(node);
+        Some(taken)
+    }
+
+    /// The step that was chosen last is over.
+    fn end_step(&mut self) {
+        if self.skipping {
+            let step = take_step();
+            if std::mem::take(&mut self.in_step) {
+                self.path[self.depth - 1].step = step;
+            }
+        }
+    }
+
+    /// The run is over. False when there is nothing left to try.
+    pub(super) fn end_run(&mut self) -> bool {
+        self.end_step();
+        self.path.truncate(self.depth);
+        while let Some(node) = self.path.last_mut() {
+            if node.try_next(self.skipping) {
+                return true;
+            }
+            self.path.pop();
+        }
+        false
+    }
+}
+
+impl Node {
+    fn first_awake(&self, from: usize) -> Option<usize> {
+        let is_awake = |task: &Id| !self.asleep.iter().any(|(asleep, _)| asleep == task);
+        (from..self.ready.len()).find(|&at| is_awake(&self.ready[at]))
+    }
+
+    fn try_next(&mut self, skipping: bool) -> bool {
+        let next = match skipping {
+            false => Some(self.taken + 1).filter(|&next| next < self.of),
+            true => {
+                let step = std::mem::take(&mut self.step);
+                self.asleep.push((self.ready[self.taken], step));
+                self.first_awake(self.taken + 1)
+            }
+        };
+        if let Some(next) = next {
+            self.taken = next;
+        }
+        next.is_some()
+    }
+}

@@ -1,0 +1,369 @@
+//! The world of one run: its clock, its choices, its jobs and its signals.
+//!
+//! Time stands still while any task is ready. When none is, the clock jumps to the next thing that
+//! happens: the loop's own earliest deadline, what stands in the agenda, or what arrives over the
+//! network, whichever comes first.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::network::{InMemory, Network};
+use super::random::Random;
+use super::schedule::Schedule;
+use super::search::{Advice, Search};
+use crate::event::Cause;
+use crate::event_loop;
+use crate::network::Network as _;
+use crate::task::Id;
+use crate::task::body::catching;
+use crate::task::deque::{Inbox, Message};
+use crate::turn;
+use crate::world::{self, Hearing, Job, Jobs, Report, Simulation, Until};
+
+/// Who chooses the next task.
+pub(super) enum Chooser {
+    /// Nobody: the one that has waited longest goes next.
+    Fifo,
+    Seeded(Random),
+    /// The choices of a schedule, and how many of them have been made.
+    Listed(Schedule, usize),
+    Search(Rc<RefCell<Search>>),
+}
+
+/// Why a run was stopped from outside the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// All that could come has been seen in other runs.
+    GivenUp,
+    /// The schedule does not fit the program.
+    Misfit(String),
+    /// It took more turns than it was allowed.
+    TooLong,
+}
+
+/// The simulated world.
+pub(super) struct Simulated {
+    now: Cell<Instant>,
+    chooser: RefCell<Chooser>,
+    /// The choices that were made, where there was one.
+    chosen: RefCell<Vec<u32>>,
+    turns_left: Cell<u64>,
+    halt: RefCell<Option<Halt>>,
+    /// Where the loop is told to stop.
+    inbox: OnceCell<Arc<Inbox>>,
+    agenda: RefCell<BinaryHeap<Reverse<Entry>>>,
+    next_sequence: Cell<u64>,
+    job_time: Duration,
+    next_job_time: Cell<Option<Duration>>,
+    listeners: RefCell<Vec<Weak<Listener>>>,
+    pub(super) network: InMemory,
+}
+
+/// Something that was set going and happens later. What is due at the same time happens in the
+/// order in which it was set going.
+struct Entry {
+    due: Instant,
+    sequence: u64,
+    what: What,
+}
+
+enum What {
+    /// A job is done.
+    Job(Arc<dyn Job>),
+    /// A signal comes.
+    Signal(i32),
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.due, self.sequence).cmp(&(other.due, other.sequence))
+    }
+}
+
+impl Simulated {
+    pub(super) fn new(
+        chooser: Chooser,
+        job_time: Duration,
+        max_turns: u64,
+        network: Network,
+    ) -> Self {
+        Simulated {
+            now: Cell::new(world::zero()),
+            chooser: RefCell::new(chooser),
+            chosen: RefCell::default(),
+            turns_left: Cell::new(max_turns),
+            halt: RefCell::new(None),
+            inbox: OnceCell::new(),
+            agenda: RefCell::default(),
+            next_sequence: Cell::new(0),
+            job_time,
+            next_job_time: Cell::new(None),
+            listeners: RefCell::default(),
+            network: InMemory::new(network, world::zero()),
+        }
+    }
+
+    /// The loop that runs in this world can be stopped through its inbox.
+    pub(super) fn set_inbox(&self, inbox: Arc<Inbox>) {
+        assert!(self.inbox.set(inbox).is_ok(), "a simulated world has one loop");
+    }
+
+    /// How much time has passed.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.now.get() - world::zero()
+    }
+
+    /// The choices so far.
+    pub(super) fn schedule(&self) -> Schedule {
+        Schedule::new(self.chosen.borrow().clone())
+    }
+
+    pub(super) fn take_halt(&self) -> Option<Halt> {
+        self.halt.take()
+    }
+
+    /// How many choices of a schedule have not been made.
+    pub(super) fn unused_choices(&self) -> Option<(usize, usize)> {
+        match &*self.chooser.borrow() {
+            Chooser::Listed(schedule, used) if *used < schedule.choices().len() => {
+                Some((*used, schedule.choices().len()))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_next_job_time(&self, time: Duration) {
+        self.next_job_time.set(Some(time));
+    }
+
+    /// Has something happen after this time.
+    fn happens_after(&self, time: Duration, what: What) {
+        let sequence = self.next_sequence.replace(self.next_sequence.get() + 1);
+        let due = world::deadline(self.now.get(), time);
+        self.agenda.borrow_mut().push(Reverse(Entry { due, sequence, what }));
+    }
+
+    /// Has a signal come after this time.
+    pub(super) fn raise_after(&self, time: Duration, signal: i32) {
+        self.happens_after(time, What::Signal(signal));
+    }
+
+    // ===== choosing =============================================================================
+
+    /// An index among `ready`, which holds at least one task.
+    fn pick(&self, ready: &VecDeque<Id>) -> Result<usize, Halt> {
+        match &mut *self.chooser.borrow_mut() {
+            Chooser::Search(search) => match search.borrow_mut().choose(ready) {
+                Advice::Take(index) => Ok(index),
+                Advice::GiveUp => Err(Halt::GivenUp),
+                Advice::NotTheSame { before, now } => Err(Halt::Misfit(format!(
+                    "the program does not do the same again: after the same choices, {before} \
+                     tasks were ready in one run and {now} in the next; it depends on something \
+                     that is not simulated, or that outlives a run"
+                ))),
+            },
+            _ if ready.len() == 1 => Ok(0),
+            Chooser::Fifo => Ok(0),
+            Chooser::Seeded(random) => Ok(random.below(ready.len())),
+            Chooser::Listed(schedule, used) => {
+                let Some(&index) = schedule.choices().get(*used) else {
+                    return Ok(0);
+                };
+                *used += 1;
+                if index as usize >= ready.len() {
+                    return Err(Halt::Misfit(format!(
+                        "the schedule {schedule} does not fit the program: its choice number \
+                         {used} is {index}, but only {} tasks were ready",
+                        ready.len()
+                    )));
+                }
+                Ok(index as usize)
+            }
+        }
+    }
+
+    /// No task has another turn.
+    #[cold]
+    fn stop(&self, halt: Halt) {
+        self.halt.replace(Some(halt));
+        if let Some(inbox) = self.inbox.get() {
+            inbox.send(Message::Stop);
+        }
+    }
+
+    // ===== time =================================================================================
+
+    /// What happens next, apart from the loop's own deadlines: the earliest of all that is under
+    /// way.
+    fn earliest(&self) -> Option<Instant> {
+        let agenda = self.agenda.borrow().peek().map(|Reverse(entry)| entry.due);
+        agenda.into_iter().chain(self.network.next_event()).min()
+    }
+
+    fn pop_due(&self) -> Option<What> {
+        let mut agenda = self.agenda.borrow_mut();
+        let is_due = agenda.peek().is_some_and(|Reverse(entry)| entry.due <= self.now.get());
+        is_due.then(|| agenda.pop().map(|Reverse(entry)| entry.what)).flatten()
+    }
+
+    fn happen(&self, what: What) {
+        match what {
+            What::Job(job) => {
+                // On another thread it would find no loop; nor does it here.
+                let _elsewhere = event_loop::step_out();
+                turn::set_cause(Cause::Thread);
+                job.run();
+            }
+            What::Signal(signal) => self.raise(signal),
+        }
+    }
+
+    /// A signal comes now.
+    pub(super) fn raise(&self, signal: i32) {
+        turn::touch();
+        let mut heard = Vec::new();
+        self.listeners.borrow_mut().retain(|listener| match listener.upgrade() {
+            Some(listener) => {
+                heard.push(listener);
+                true
+            }
+            None => false,
+        });
+        for listener in heard {
+            listener.hear(signal);
+        }
+    }
+}
+
+impl Simulation for Simulated {
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id> {
+        if ready.is_empty() || self.halt.borrow().is_some() {
+            return None;
+        }
+        let picked = match self.turns_left.get().checked_sub(1) {
+            Some(left) => {
+                self.turns_left.set(left);
+                self.pick(ready)
+            }
+            None => Err(Halt::TooLong),
+        };
+        match picked {
+            Ok(index) => {
+                if ready.len() > 1 {
+                    self.chosen.borrow_mut().push(index as u32);
+                }
+                ready.remove(index)
+            }
+            Err(halt) => {
+                self.stop(halt);
+                None
+            }
+        }
+    }
+
+    fn wait(&self, until: Until, reports: &mut Vec<Report>) {
+        let deadline = match until {
+            Until::Now => Some(self.now.get()),
+            Until::Deadline(deadline) => Some(deadline),
+            Until::Forever => None,
+        };
+        let next = deadline.into_iter().chain(self.earliest()).min();
+        if let Some(next) = next {
+            self.now.set(next.max(self.now.get()));
+        }
+        while let Some(what) = self.pop_due() {
+            self.happen(what);
+        }
+        self.network.advance(self.now.get(), reports);
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        self.earliest()
+    }
+
+    fn network(&self) -> &dyn crate::network::Network {
+        &self.network
+    }
+
+    fn listen(&self, signal: i32) -> Rc<dyn Hearing> {
+        let listener =
+            Rc::new(Listener { signal, heard: Cell::new(false), waiting: RefCell::default() });
+        turn::touch();
+        self.listeners.borrow_mut().push(Rc::downgrade(&listener));
+        listener
+    }
+}
+
+/// Jobs that take no thread, only time: as many at once as there are.
+pub(super) struct SimulatedJobs(pub(super) Rc<Simulated>);
+
+impl Jobs for SimulatedJobs {
+    fn submit(&self, job: Arc<dyn Job>) {
+        let time = self.0.next_job_time.take().unwrap_or(self.0.job_time);
+        self.0.happens_after(time, What::Job(job));
+    }
+
+    /// The jobs that are left have been given up; they hold nothing any more.
+    fn shut_down(&self) {
+        let left = self.0.agenda.take();
+        drop(left);
+    }
+}
+
+/// Hears of one signal.
+struct Listener {
+    signal: i32,
+    heard: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Listener {
+    fn hear(&self, signal: i32) {
+        if signal != self.signal {
+            return;
+        }
+        self.heard.set(true);
+        let waiting = self.waiting.take();
+        for waker in waiting {
+            catching(|| waker.wake());
+        }
+    }
+}
+
+impl Hearing for Listener {
+    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        turn::touch();
+        if self.heard.replace(false) {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|other| other.will_wake(&waker)) {
+            waiting.push(waker);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,1071 @@
+//! The laws of the simulation: nothing comes from outside, and the same choices make the same run.
+
+mod child;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashSet};
+use std::env;
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use popleft::event::{Event, Why};
+use popleft::sim::{self, Failure, FailureKind, Options, Schedule, Shared, Sim, explore};
+use popleft::sync::Mutex;
+use popleft::time::{self, interval, sleep, timeout};
+use popleft::{Handle, JoinHandle, spawn, spawn_blocking, yield_now};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+type Log<T> = Rc<RefCell<Vec<T>>>;
+
+async fn join_all<T: 'static>(tasks: impl IntoIterator<Item = JoinHandle<T>>) {
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+fn schedule(text: &str) -> Schedule {
+    text.parse().unwrap()
+}
+
+fn panic_of(run: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+    match payload.downcast_ref::<String>() {
+        Some(text) => text.clone(),
+        None => (*payload.downcast_ref::<&str>().unwrap()).to_string(),
+    }
+}
+
+// ===== time =====================================================================================
+
+#[test]
+fn a_year_takes_no_time() {
+    Sim::new().run(async {
+        let start = time::now();
+        sleep(YEAR).await;
+        assert_eq!(time::now() - start, YEAR);
+        assert_eq!(sim::elapsed(), YEAR);
+        assert!(timeout(YEAR, pending::<()>()).await.is_err());
+        assert_eq!(sim::elapsed(), 2 * YEAR);
+    });
+}
+
+#[test]
+fn time_stands_still_while_a_task_is_ready() {
+    Sim::new().run(async {
+        for _ in 0..1_000 {
+            yield_now().await;
+        }
+        sleep(Duration::ZERO).await;
+        assert_eq!(sim::elapsed(), Duration::ZERO);
+        let nap = spawn(sleep(Duration::from_nanos(1)));
+        for _ in 0..1_000 {
+            yield_now().await;
+        }
+        assert!(!nap.is_finished());
+        nap.await.unwrap();
+        assert_eq!(sim::elapsed(), Duration::from_nanos(1));
+    });
+}
+
+proptest! {
+    #[test]
+    fn sleeps_end_exactly_on_time_and_in_order(
+        millis in proptest::collection::vec(0u64..50, 1..30)
+    ) {
+        let ended: Log<(u64, usize)> = Log::default();
+        let tasks_of = |log: Log<(u64, usize)>, millis: Vec<u64>| async move {
+            join_all(millis.into_iter().enumerate().map(|(n, millis)| {
+                let log = log.clone();
+                spawn(async move {
+                    sleep(Duration::from_millis(millis)).await;
+                    assert_eq!(sim::elapsed(), Duration::from_millis(millis));
+                    log.borrow_mut().push((millis, n));
+                })
+            })).await;
+        };
+        Sim::new().run(tasks_of(ended.clone(), millis.clone()));
+        let mut expected: Vec<_> = millis.iter().copied().zip(0..).collect();
+        expected.sort();
+        prop_assert_eq!(ended.take(), expected);
+    }
+}
+
+#[test]
+fn intervals_tick_by_the_virtual_clock() {
+    Sim::new().run(async {
+        let start = time::now();
+        let mut ticks = interval(MINUTE);
+        for n in 0..100 {
+            assert_eq!(ticks.tick().await, start + MINUTE * n);
+            assert_eq!(sim::elapsed(), MINUTE * n);
+        }
+    });
+}
+
+// ===== jobs =====================================================================================
+
+#[test]
+fn jobs_take_their_time_all_at_once() {
+    Sim::new().job_time(MINUTE).run(async {
+        let ran: Log<&str> = Log::default();
+        let slow = spawn_blocking(|| "slow");
+        sim::takes(SECOND);
+        let quick = spawn_blocking(|| "quick");
+        let other = spawn_blocking(|| "as slow");
+        for (job, name) in [(slow, "slow"), (quick, "quick"), (other, "as slow")] {
+            let ran = ran.clone();
+            drop(spawn(async move {
+                assert_eq!(job.await.unwrap(), name);
+                ran.borrow_mut().push(name);
+            }));
+        }
+        sleep(SECOND / 2).await;
+        assert!(ran.borrow().is_empty());
+        sleep(SECOND).await;
+        assert_eq!(*ran.borrow(), ["quick"]);
+        sleep(MINUTE).await;
+        assert_eq!(*ran.borrow(), ["quick", "slow", "as slow"]);
+        // What was said of the next job was for that one only.
+        spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(sim::elapsed(), SECOND / 2 + SECOND + 2 * MINUTE);
+    });
+}
+
+#[test]
+fn the_work_is_done_when_its_time_is_over_on_this_thread() {
+    Sim::new().run(async {
+        let (here, start) = (std::thread::current().id(), sim::elapsed());
+        let (thread, when) =
+            spawn_blocking(|| (std::thread::current().id(), sim::elapsed())).await.unwrap();
+        assert_eq!(thread, here);
+        assert_eq!(when, start + Duration::from_millis(1));
+    });
+}
+
+#[test]
+fn a_job_that_panics_is_a_join_error_and_one_that_is_aborted_never_runs() {
+    Sim::new().run(async {
+        let broken = spawn_blocking(|| std::panic::resume_unwind(Box::new("on purpose")));
+        assert!(broken.await.unwrap_err().is_panic());
+        let aborted = spawn_blocking(|| unreachable!("it was aborted"));
+        yield_now().await;
+        aborted.abort();
+        assert!(aborted.await.unwrap_err().is_cancelled());
+        sleep(MINUTE).await;
+    });
+}
+
+#[test]
+fn a_job_finds_itself_outside_the_loop_as_on_a_thread() {
+    let woken_by: Log<popleft::event::Cause> = Log::default();
+    let heard = woken_by.clone();
+    let sim = Sim::new().listener(move |event| {
+        if let Event::Wake { by, .. } = event {
+            heard.borrow_mut().push(*by);
+        }
+    });
+    sim.run(async {
+        let handle = Handle::current().unwrap();
+        let asked = spawn_blocking(move || {
+            assert!(Handle::current().is_none());
+            handle.spawn(async { 6 * 7 })
+        });
+        let answer = asked.await.unwrap().await;
+        assert_eq!(answer, Ok(42));
+    });
+    assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Thread);
+    sim.run(async {
+        let handle = Handle::current().unwrap();
+        let blocks = spawn_blocking(move || handle.spawn(async {}).wait());
+        let error = blocks.await.unwrap_err().to_string();
+        assert!(error.contains("would block the runtime"), "{error}");
+        let nested = spawn_blocking(|| Sim::new().run(async {}));
+        let error = nested.await.unwrap_err().to_string();
+        assert!(error.contains("cannot simulate inside a runtime"), "{error}");
+    });
+}
+
+// ===== signals ==================================================================================
+
+#[cfg(feature = "signal")]
+#[test]
+fn signals_come_when_they_are_raised_to_everyone_who_listens() {
+    use popleft::signal::{self, SIGINT, SIGTERM};
+
+    let sim = Sim::new().raise_after(MINUTE, SIGTERM).raise_after(2 * MINUTE, SIGINT);
+    sim.run(async {
+        sim::raise(SIGINT);
+        let pressed = [signal::ctrl_c(), signal::ctrl_c()];
+        // What came before the call does not count.
+        signal::terminate().await.unwrap();
+        assert_eq!(sim::elapsed(), MINUTE);
+        for pressed in pressed {
+            pressed.await.unwrap();
+            assert_eq!(sim::elapsed(), 2 * MINUTE);
+        }
+        let ints = signal::listen(SIGINT).unwrap();
+        sim::raise(SIGINT);
+        sim::raise(SIGTERM);
+        sim::raise(SIGINT);
+        ints.recv().await.unwrap();
+        // Two that came together count as one.
+        assert!(timeout(SECOND, ints.recv()).await.is_err());
+        drop(ints);
+        sim::raise(SIGINT);
+        assert!(signal::listen(9).unwrap_err().to_string().contains("cannot be caught"));
+    });
+}
+
+// ===== the same run again =======================================================================
+
+/// A program in which much happens: what it tells, and when.
+fn story(sim: Sim) -> (Vec<(Duration, String)>, Schedule) {
+    let told: Log<(Duration, String)> = Log::default();
+    let heard = told.clone();
+    let start = Rc::new(Cell::new(None));
+    let zero = start.clone();
+    let sim = sim.listener(move |event| {
+        let start = zero.get().unwrap_or_else(time::now);
+        zero.set(Some(start));
+        let text = match event {
+            Event::TimerSet { deadline } => format!("set {:?}", *deadline - start),
+            Event::TimerFired { deadline } => format!("fired {:?}", *deadline - start),
+            other => format!("{other:?}"),
+        };
+        heard.borrow_mut().push((sim::elapsed(), text));
+    });
+    let schedule = sim.run(async {
+        let lock = Rc::new(Mutex::new(0));
+        let tasks = (1..4).map(|n: u64| {
+            let lock = lock.clone();
+            spawn(async move {
+                sleep(Duration::from_millis(n % 2)).await;
+                let mut sum = lock.lock().await;
+                yield_now().await;
+                *sum += n;
+                spawn_blocking(move || n).await.unwrap();
+                drop(sum);
+                assert!(timeout(SECOND, pending::<()>()).await.is_err());
+            })
+        });
+        join_all(tasks.collect::<Vec<_>>()).await;
+        sim::schedule().unwrap()
+    });
+    (told.take(), schedule)
+}
+
+#[test]
+fn the_same_seed_makes_the_same_run_and_its_schedule_makes_it_again() {
+    let mut schedules = HashSet::new();
+    for seed in 0..1_000 {
+        let (told, schedule) = story(Sim::new().seed(seed));
+        assert_eq!(told, story(Sim::new().seed(seed)).0, "seed {seed}");
+        assert_eq!(told, story(Sim::new().schedule(schedule.clone())).0, "schedule {schedule}");
+        schedules.insert(schedule);
+    }
+    assert!(schedules.len() > 50, "{}", schedules.len());
+}
+
+#[test]
+fn unless_it_is_told_otherwise_it_takes_the_order_of_the_real_loop() {
+    let order = |run: &dyn Fn(Pin<Box<dyn Future<Output = ()>>>)| {
+        let log: Log<u32> = Log::default();
+        let inside = log.clone();
+        run(Box::pin(async move {
+            let tasks = (0..5).map(|n| {
+                let log = inside.clone();
+                spawn(async move {
+                    for _ in 0..n {
+                        log.borrow_mut().push(n);
+                        yield_now().await;
+                    }
+                })
+            });
+            join_all(tasks.collect::<Vec<_>>()).await;
+        }));
+        log.take()
+    };
+    let real = order(&|future| popleft::run(future));
+    assert_eq!(order(&|future| Sim::new().run(future)), real);
+    assert_eq!(order(&|future| Sim::new().schedule(Schedule::default()).run(future)), real);
+}
+
+#[test]
+fn a_schedule_that_does_not_fit_is_refused() {
+    let three_tasks = || async {
+        let tasks = [(); 3].map(|()| spawn(async {}));
+        join_all(tasks).await;
+    };
+    Sim::new().schedule(schedule("2,1")).run(three_tasks());
+    for (text, complaint) in [
+        ("3", "its choice number 1 is 3, but only 3 tasks were ready"),
+        ("0,7", "its choice number 2 is 7, but only"),
+        ("0,0,0,0,0,0,0,0", "it holds 8 choices, but more than one task was ready only"),
+    ] {
+        let failure = Sim::new().schedule(schedule(text)).try_run(three_tasks()).unwrap_err();
+        assert!(matches!(failure.kind, FailureKind::Misfit(_)), "{failure}");
+        assert!(failure.to_string().contains(complaint), "{failure}");
+        let told = panic_of(|| Sim::new().schedule(schedule(text)).run(three_tasks()));
+        assert!(told.contains(complaint), "{told}");
+    }
+}
+
+// ===== what goes wrong ==========================================================================
+
+#[test]
+fn it_runs_alone_on_its_thread() {
+    let nested = "cannot simulate inside a runtime";
+    let inside = |inner: fn()| panic_of(|| popleft::run(async { inner() }));
+    assert!(inside(|| Sim::new().run(async {})).contains(nested));
+    assert!(inside(|| drop(explore(Options::new(), || async {}))).contains(nested));
+    let both = panic_of(|| Sim::new().run(async { Sim::new().run(async {}) }));
+    assert!(both.contains(nested), "{both}");
+    let real = panic_of(|| Sim::new().run(async { popleft::run(async {}) }));
+    assert!(real.contains("cannot run a runtime inside a runtime"), "{real}");
+    // And what belongs to a simulation is refused elsewhere.
+    assert!(panic_of(|| drop(sim::elapsed())).contains("no simulation is running"));
+    assert!(panic_of(|| sim::raise(2)).contains("no simulation is running"));
+    assert_eq!(sim::schedule(), None);
+    sim::takes(YEAR);
+}
+
+#[test]
+fn a_failed_run_leaves_nothing_to_the_next() {
+    for _ in 0..3 {
+        let told = panic_of(|| {
+            Sim::new().run(async {
+                let _other = spawn(sleep(YEAR));
+                yield_now().await;
+                std::panic::resume_unwind(Box::new("on purpose"))
+            })
+        });
+        assert_eq!(told, "on purpose");
+        let failure = Sim::new().try_run(pending::<()>()).unwrap_err();
+        assert!(matches!(failure.kind, FailureKind::Deadlock(_)));
+        assert_eq!(Sim::new().run(async { spawn(async { 1 }).await.unwrap() }), 1);
+        assert_eq!(popleft::run(async { spawn(async { 2 }).await.unwrap() }), 2);
+    }
+}
+
+#[test]
+fn who_spins_for_ever_is_stopped() {
+    let spins = async {
+        let nap = spawn(sleep(SECOND));
+        while !nap.is_finished() {
+            yield_now().await;
+        }
+    };
+    let failure = Sim::new().max_turns(1_000).try_run(spins).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Endless);
+}
+
+#[test]
+fn a_run_that_is_stopped_or_aborted_says_so() {
+    let stops = async {
+        Handle::current().unwrap().stop();
+        pending::<()>().await;
+    };
+    assert_eq!(Sim::new().try_run(stops).unwrap_err().kind, FailureKind::Stopped);
+    let aborts = async {
+        Handle::current().unwrap().abort(popleft::task::current().unwrap().id());
+        pending::<()>().await;
+    };
+    assert_eq!(Sim::new().try_run(aborts).unwrap_err().kind, FailureKind::Cancelled);
+}
+
+#[test]
+fn a_descriptor_of_the_system_is_refused() {
+    Sim::new().run(async {
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let error = popleft::net::Async::new(socket).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("in a simulation"), "{error}");
+    });
+}
+
+#[test]
+fn aborted_tasks_are_dropped_at_their_turn() {
+    struct Flag(Rc<Cell<Duration>>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.set(sim::elapsed());
+        }
+    }
+    Sim::new().run(async {
+        let dropped = Rc::new(Cell::new(Duration::MAX));
+        let flag = Flag(dropped.clone());
+        let sleeper = spawn(async move {
+            let _flag = flag;
+            sleep(YEAR).await;
+        });
+        sleep(SECOND).await;
+        sleeper.abort();
+        assert!(sleeper.await.unwrap_err().is_cancelled());
+        assert_eq!(dropped.get(), SECOND);
+    });
+}
+
+#[test]
+fn tasks_that_are_left_are_dropped_while_the_world_still_is() {
+    struct Wakes(Option<Waker>, Rc<Cell<bool>>);
+    impl Drop for Wakes {
+        fn drop(&mut self) {
+            self.0.take().unwrap().wake();
+            sim::raise(2);
+            drop(spawn(async {}));
+            self.1.set(sim::elapsed() == SECOND);
+        }
+    }
+    let dropped = Rc::new(Cell::new(false));
+    let flag = dropped.clone();
+    Sim::new().run(async {
+        drop(spawn(async move {
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            let _wakes = Wakes(Some(waker), flag);
+            pending::<()>().await;
+        }));
+        drop(spawn_blocking(|| unreachable!("nobody waits for it to come to its end")));
+        sim::takes(YEAR);
+        drop(spawn_blocking(|| unreachable!("the run is over long before")));
+        // The first job ends now.
+        assert!(timeout(SECOND, pending::<()>()).await.is_err());
+    });
+    assert!(dropped.get());
+}
+
+// ===== deadlocks ================================================================================
+
+fn deadlock_of(failure: &Failure) -> &sim::Deadlock {
+    match &failure.kind {
+        FailureKind::Deadlock(deadlock) => deadlock,
+        other => panic!("no deadlock: {other}"),
+    }
+}
+
+#[test]
+fn nothing_can_happen_whoever_holds_a_waker_or_a_handle() {
+    let kept: Log<Waker> = Log::default();
+    let wakers = kept.clone();
+    let failure = Sim::new().try_run(async move {
+        let _handle = Handle::current().unwrap();
+        drop(popleft::task::Builder::new().name("waits").spawn(poll_fn(move |cx| {
+            wakers.borrow_mut().push(cx.waker().clone());
+            Poll::<()>::Pending
+        })));
+        sleep(SECOND).await;
+        pending::<()>().await;
+    });
+    let failure = failure.unwrap_err();
+    let deadlock = deadlock_of(&failure);
+    assert_eq!(deadlock.tasks.len(), 2);
+    assert_eq!(deadlock.tasks[1].name.as_deref(), Some("waits"));
+    assert_eq!(deadlock.tasks[1].since, SECOND);
+    assert!(deadlock.circle.is_empty());
+}
+
+#[test]
+fn a_deadlock_says_who_waits_for_what_and_in_which_circle() {
+    let failure = Sim::new().try_run(async {
+        let (left, right) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+        let take = |first: &Rc<Mutex<()>>, second: &Rc<Mutex<()>>| {
+            let (first, second) = (first.clone(), second.clone());
+            spawn(async move {
+                let _first = first.lock().await;
+                yield_now().await;
+                let _second = second.lock().await;
+            })
+        };
+        join_all([take(&left, &right), take(&right, &left)]).await;
+    });
+    let failure = failure.unwrap_err();
+    let deadlock = deadlock_of(&failure);
+    let waits: Vec<_> = deadlock
+        .tasks
+        .iter()
+        .map(|task| (task.task.number(), task.why, task.awaits.map(|id| id.number())))
+        .collect();
+    assert_eq!(waits, [(0, Why::Join, Some(1)), (1, Why::Lock, Some(2)), (2, Why::Lock, Some(1))]);
+    let circle: Vec<_> = deadlock.circle.iter().map(|id| id.number()).collect();
+    assert_eq!(circle, [1, 2]);
+    assert!(deadlock.tasks[1].at.to_string().contains("tests/sim.rs:"), "{failure}");
+    let circle = "task 1 waits for a lock held by task 2, which waits for a lock held by task 1";
+    assert!(failure.to_string().contains(circle), "{failure}");
+}
+
+#[test]
+fn a_lock_that_was_handed_on_names_who_holds_it_now() {
+    let failure = Sim::new().try_run(async {
+        let lock = Rc::new(Mutex::new(()));
+        let held = lock.lock().await;
+        let keeps = lock.clone();
+        let keeper = spawn(async move {
+            let _held = keeps.lock().await;
+            pending::<()>().await;
+        });
+        let waits = lock.clone();
+        let waiter = spawn(async move { drop(waits.lock().await) });
+        yield_now().await;
+        drop(held);
+        waiter.await.unwrap();
+        keeper.await.unwrap();
+    });
+    let failure = failure.unwrap_err();
+    let waiter = &deadlock_of(&failure).tasks[2];
+    assert_eq!((waiter.why, waiter.awaits.map(|id| id.number())), (Why::Lock, Some(1)));
+}
+
+#[test]
+fn joins_and_locks_make_a_circle_together() {
+    let failure = Sim::new().try_run(async {
+        let lock = Rc::new(Mutex::new(()));
+        let _held = lock.lock().await;
+        let other = lock.clone();
+        spawn(async move { drop(other.lock().await) }).await.unwrap();
+    });
+    let failure = failure.unwrap_err();
+    let circle = "task 0 waits for the end of task 1, which waits for a lock held by task 0";
+    assert!(failure.to_string().contains(circle), "{failure}");
+}
+
+// ===== all schedules ============================================================================
+
+#[test]
+fn every_interleaving_is_tried_and_each_once() {
+    let seen: Log<String> = Log::default();
+    let report = explore(Options::new(), || {
+        let (seen, log) = (seen.clone(), Rc::new(RefCell::new(String::new())));
+        async move {
+            let tasks = ["a", "b"].map(|name| {
+                let log = log.clone();
+                spawn(async move {
+                    for _ in 0..3 {
+                        log.borrow_mut().push_str(name);
+                        yield_now().await;
+                    }
+                })
+            });
+            join_all(tasks).await;
+            seen.borrow_mut().push(log.take());
+        }
+    });
+    report.assert_ok();
+    assert!(report.complete);
+    assert_eq!(report.schedules, seen.borrow().len() as u64);
+    // Three of six letters are an a: 6! / (3! 3!).
+    let distinct: BTreeSet<_> = seen.take().into_iter().collect();
+    assert_eq!(distinct.len(), 20);
+    assert!(distinct.iter().all(|order| order.matches('a').count() == 3 && order.len() == 6));
+}
+
+#[test]
+fn the_number_of_schedules_is_that_of_the_orders() {
+    // Nobody joins them, and the main task sleeps until they are done: n! orders.
+    for (tasks, orders) in [(1, 1), (2, 2), (3, 6), (4, 24), (5, 120)] {
+        let report = explore(Options::new(), || async move {
+            for _ in 0..tasks {
+                drop(spawn(async {}));
+            }
+            sleep(SECOND).await;
+        });
+        assert_eq!((report.schedules, report.complete), (orders, true));
+    }
+}
+
+/// Two tasks that add to a count, and let others run between reading and writing.
+async fn lost_update() {
+    let count = Rc::new(Cell::new(0));
+    let tasks = [(); 2].map(|()| {
+        let count = count.clone();
+        spawn(async move {
+            yield_now().await;
+            let before = count.get();
+            yield_now().await;
+            count.set(before + 1);
+        })
+    });
+    join_all(tasks).await;
+    assert_eq!(count.get(), 2, "an update was lost");
+}
+
+#[test]
+fn a_lost_update_is_found_with_a_schedule_that_shows_it_again() {
+    let report = explore(Options::new(), lost_update);
+    assert!(report.complete);
+    let [failure] = &report.failures[..] else { panic!("{report}") };
+    assert!(failure.to_string().contains("an update was lost"), "{failure}");
+    assert!(failure.to_string().contains("tests/sim.rs:"), "{failure}");
+    let told = panic_of(|| report.assert_ok());
+    let reproduced = failure.to_string();
+    let text = reproduced.split("reproduced with ").nth(1).unwrap();
+    assert!(told.contains(text), "{told}");
+    for _ in 0..2 {
+        let again = Sim::new().schedule(failure.schedule.clone()).try_run(lost_update());
+        let again = again.unwrap_err();
+        assert_eq!(again.schedule, failure.schedule);
+        assert!(again.to_string().contains("an update was lost"));
+    }
+}
+
+#[test]
+fn the_shortest_schedule_is_kept() {
+    // Wrong only when the last of three goes first: one choice is enough to show it.
+    let report = explore(Options::new(), || async {
+        let first = Rc::new(Cell::new(None));
+        for n in 0..3 {
+            let first = first.clone();
+            drop(spawn(async move {
+                first.set(first.get().or(Some(n)));
+                yield_now().await;
+            }));
+        }
+        sleep(SECOND).await;
+        assert_ne!(first.get(), Some(2));
+    });
+    assert_eq!(report.failures.len(), 1);
+    assert_eq!(report.failures[0].schedule, schedule("2"));
+}
+
+#[test]
+fn a_correct_program_is_proved_correct() {
+    let report = explore(Options::new(), || async {
+        let count = Rc::new(Mutex::new(0));
+        let tasks = [(); 3].map(|()| {
+            let count = count.clone();
+            spawn(async move {
+                let mut count = count.lock().await;
+                let before = *count;
+                yield_now().await;
+                *count = before + 1;
+            })
+        });
+        join_all(tasks).await;
+        assert_eq!(*count.lock().await, 3);
+    });
+    report.assert_ok();
+    assert!(report.complete && report.schedules > 10, "{report}");
+}
+
+async fn philosophers(first_fork: impl Fn(usize) -> usize) {
+    const SEATS: usize = 3;
+    let forks: [_; SEATS] = std::array::from_fn(|_| Rc::new(Mutex::new(())));
+    let tasks: [_; SEATS] = std::array::from_fn(|seat| {
+        let first = first_fork(seat);
+        let second = if first == seat { (seat + 1) % SEATS } else { seat };
+        let (first, second) = (forks[first].clone(), forks[second].clone());
+        spawn(async move {
+            let _first = first.lock().await;
+            yield_now().await;
+            let _second = second.lock().await;
+        })
+    });
+    join_all(tasks).await;
+}
+
+#[test]
+fn philosophers_starve_unless_one_of_them_takes_the_other_fork_first() {
+    let report = explore(Options::new(), || philosophers(|seat| seat));
+    assert!(report.complete);
+    let [failure] = &report.failures[..] else { panic!("{report}") };
+    let mut circle: Vec<_> = deadlock_of(failure).circle.iter().map(|id| id.number()).collect();
+    circle.sort();
+    assert_eq!(circle, [1, 2, 3]);
+    // In the order of the real loop each takes its first fork, and then they wait.
+    assert_eq!(failure.schedule, Schedule::default());
+
+    let report = explore(Options::new(), || philosophers(|seat| if seat == 2 { 0 } else { seat }));
+    report.assert_ok();
+    assert!(report.complete, "{report}");
+}
+
+#[test]
+fn different_failures_are_told_apart() {
+    let report = explore(Options::new(), || async {
+        let order: Log<char> = Log::default();
+        for name in ['a', 'b', 'c'] {
+            let order = order.clone();
+            drop(spawn(async move { order.borrow_mut().push(name) }));
+        }
+        sleep(SECOND).await;
+        match order.borrow()[..] {
+            ['b', ..] => panic!("b was first"),
+            ['c', 'a', 'b'] => panic!("the last was first"),
+            ['c', 'b', 'a'] => pending().await,
+            _ => {}
+        }
+    });
+    assert!(report.complete);
+    let mut kinds: Vec<_> = report
+        .failures
+        .iter()
+        .map(|failure| match &failure.kind {
+            FailureKind::Panic(text) => text.lines().next().unwrap(),
+            FailureKind::Deadlock(_) => "deadlock",
+            other => panic!("{other}"),
+        })
+        .collect();
+    kinds.sort();
+    assert_eq!(kinds, ["b was first", "deadlock", "the last was first"]);
+    for failure in &report.failures {
+        assert!(report.to_string().contains(&failure.schedule.to_string()), "{report}");
+    }
+}
+
+#[test]
+fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
+    let unjoined = explore(Options::new(), || async {
+        drop(spawn(async { panic!("into the void") }));
+        yield_now().await;
+    });
+    let [failure] = &unjoined.failures[..] else { panic!("{unjoined}") };
+    assert!(failure.to_string().contains("into the void"), "{failure}");
+    assert!(failure.to_string().contains("joined by nobody"), "{failure}");
+    let handled = explore(Options::new(), || async {
+        let broken = spawn(async { panic!("as expected") });
+        assert!(broken.await.unwrap_err().is_panic());
+    });
+    handled.assert_ok();
+}
+
+#[test]
+fn jobs_and_timers_are_part_of_what_is_explored() {
+    let orders: Rc<RefCell<BTreeSet<String>>> = Rc::default();
+    let report = explore(Options::new().job_time(SECOND), || {
+        let orders = orders.clone();
+        async move {
+            let log = Rc::new(RefCell::new(String::new()));
+            let (job, timer) = (log.clone(), log.clone());
+            let tasks = [
+                spawn(async move {
+                    spawn_blocking(|| ()).await.unwrap();
+                    job.borrow_mut().push('j');
+                }),
+                spawn(async move {
+                    sleep(SECOND).await;
+                    timer.borrow_mut().push('t');
+                }),
+            ];
+            join_all(tasks).await;
+            assert_eq!(sim::elapsed(), SECOND);
+            orders.borrow_mut().insert(log.take());
+        }
+    });
+    report.assert_ok();
+    assert!(report.complete);
+    assert_eq!(orders.take(), ["jt", "tj"].map(String::from).into());
+}
+
+#[test]
+fn beyond_the_bound_it_goes_on_at_random() {
+    // Wrong only in the very last of all orders: searched depth-first, far behind the bound.
+    let program = || async {
+        let first = Rc::new(Cell::new(None));
+        for n in 0..8 {
+            let first = first.clone();
+            drop(spawn(async move { first.set(first.get().or(Some(n))) }));
+        }
+        sleep(SECOND).await;
+        assert_ne!(first.get(), Some(7));
+    };
+    let bounded = explore(Options::new().max_schedules(50).random(0), program);
+    assert_eq!((bounded.schedules, bounded.complete, bounded.failures.len()), (50, false, 0));
+    let options = Options::new().max_schedules(50).random(100).seed(3);
+    let beyond = explore(options.clone(), program);
+    assert_eq!((beyond.schedules, beyond.complete, beyond.failures.len()), (150, false, 1));
+    assert_eq!(explore(options, program), beyond, "the same seed");
+    let failure = &beyond.failures[0];
+    let seed = failure.seed.expect("it was found at random");
+    for sim in [Sim::new().seed(seed), Sim::new().schedule(failure.schedule.clone())] {
+        let again = sim.try_run(program()).unwrap_err();
+        assert_eq!(again.schedule, failure.schedule);
+    }
+}
+
+#[test]
+fn a_run_that_does_not_end_is_a_failure() {
+    let report = explore(Options::new().max_turns(50).max_schedules(5).random(5), || async {
+        loop {
+            yield_now().await;
+        }
+    });
+    assert_eq!(report.failures.len(), 1);
+    assert_eq!(report.failures[0].kind, FailureKind::Endless);
+}
+
+#[test]
+fn a_program_that_is_not_the_same_again_is_refused() {
+    let run = Cell::new(0);
+    let report = explore(Options::new(), || {
+        run.set(run.get() + 1);
+        let tasks = run.get();
+        async move {
+            for _ in 0..1 + tasks {
+                drop(spawn(yield_now()));
+            }
+            sleep(SECOND).await;
+        }
+    });
+    assert!(!report.complete);
+    let told = panic_of(|| report.assert_ok());
+    assert!(told.contains("the program does not do the same again"), "{told}");
+}
+
+#[test]
+fn panics_of_explored_runs_are_silent_and_others_are_not() {
+    let test = "panics_of_explored_runs_are_silent_and_others_are_not";
+    let Some(stderr) = child::stderr_of(test) else {
+        let report = explore(Options::new(), lost_update);
+        assert_eq!(report.failures.len(), 1);
+        let report = explore(Options::new(), || async {
+            drop(spawn(async { panic!("quiet too") }));
+            let lock = Mutex::new(());
+            let _held = lock.lock().await;
+            drop(lock.lock().await);
+        });
+        assert_eq!(report.failures.len(), 1, "{report}");
+        drop(catch_unwind(|| panic!("loud again")));
+        return;
+    };
+    assert!(stderr.contains("loud again"), "{stderr}");
+    for quiet in ["an update was lost", "quiet too", "popleft:"] {
+        assert!(!stderr.contains(quiet), "{stderr}");
+    }
+}
+
+#[test]
+fn a_panic_of_another_thread_stays_loud_meanwhile() {
+    let test = "a_panic_of_another_thread_stays_loud_meanwhile";
+    let Some(stderr) = child::stderr_of(test) else {
+        explore(Options::new(), || async {
+            let other = std::thread::spawn(|| panic!("heard from another thread"));
+            assert!(other.join().is_err());
+        })
+        .assert_ok();
+        return;
+    };
+    assert!(stderr.contains("heard from another thread"), "{stderr}");
+}
+
+// ===== skipping =================================================================================
+
+/// One thing that a task of a made-up program does between two yields.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Read(usize),
+    Write(usize),
+    /// Adds what it read last.
+    Add(usize),
+    /// Nothing that is declared.
+    Nothing,
+    Lock,
+    Unlock,
+    /// Panics if the cell is not as it was read last.
+    Check(usize),
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    prop_oneof![
+        3 => (0usize..3).prop_map(Does::Read),
+        3 => (0usize..3).prop_map(Does::Write),
+        3 => (0usize..3).prop_map(Does::Add),
+        1 => Just(Does::Nothing),
+        1 => Just(Does::Lock),
+        1 => Just(Does::Unlock),
+        2 => (0usize..3).prop_map(Does::Check),
+    ]
+}
+
+async fn made_up(tasks: Vec<Vec<Does>>, ends: Rc<RefCell<BTreeSet<[usize; 3]>>>) {
+    let cells: Rc<[_; 3]> = Rc::new(std::array::from_fn(|_| Shared::new(0)));
+    let lock = Rc::new(Mutex::new(()));
+    let tasks: Vec<_> = tasks
+        .into_iter()
+        .enumerate()
+        .map(|(number, does)| {
+            let (cells, lock) = (cells.clone(), lock.clone());
+            spawn(async move {
+                let mut last = number;
+                let mut held = None;
+                for one in does {
+                    match one {
+                        Does::Read(cell) => last = cells[cell].get(),
+                        Does::Write(cell) => cells[cell].set(10 + number),
+                        Does::Add(cell) => cells[cell].update(|value| *value += last),
+                        Does::Nothing => {}
+                        Does::Lock => {
+                            if held.is_none() {
+                                held = Some(lock.lock().await);
+                            }
+                        }
+                        Does::Unlock => held = None,
+                        Does::Check(cell) => cells[cell].read(|&now| assert_eq!(now, last)),
+                    }
+                    yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    ends.borrow_mut().insert(std::array::from_fn(|cell| cells[cell].get()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// The same failures, and the same results of the runs that do not fail, from fewer runs.
+    #[test]
+    fn skipping_finds_what_not_skipping_finds(
+        tasks in proptest::collection::vec(proptest::collection::vec(does(), 1..4), 2..4)
+    ) {
+        let explore_with = |skip: bool| {
+            let ends = Rc::new(RefCell::new(BTreeSet::new()));
+            let options = Options::new().skip_equivalent(skip).max_schedules(20_000).random(0);
+            let report = explore(options, || made_up(tasks.clone(), ends.clone()));
+            let kinds: BTreeSet<_> = report
+                .failures
+                .iter()
+                .map(|failure| match &failure.kind {
+                    // Which values were compared depends on the run that was kept.
+                    FailureKind::Panic(_) => String::from("panic"),
+                    other => other.to_string(),
+                })
+                .collect();
+            (report, kinds, ends.take())
+        };
+        let (all, all_kinds, all_ends) = explore_with(false);
+        prop_assume!(all.complete);
+        let (some, some_kinds, some_ends) = explore_with(true);
+        prop_assert!(some.complete);
+        prop_assert!(some.schedules <= all.schedules, "{some}\n{all}");
+        prop_assert_eq!(some_kinds, all_kinds);
+        prop_assert_eq!(some.failures.len(), all.failures.len());
+        prop_assert_eq!(some_ends, all_ends);
+    }
+}
+
+#[test]
+fn skipping_leaves_few_runs_of_tasks_that_share_nothing() {
+    let program = |cells: usize| {
+        move || async move {
+            let cells: Vec<_> = (0..cells).map(|_| Rc::new(Shared::new(0))).collect();
+            let tasks = (0..2).map(|n| {
+                let cell = cells[n % cells.len()].clone();
+                spawn(async move {
+                    for _ in 0..5 {
+                        cell.update(|value| *value += 1);
+                        yield_now().await;
+                    }
+                })
+            });
+            join_all(tasks.collect::<Vec<_>>()).await;
+        }
+    };
+    let count = |cells, skip| {
+        let report = explore(Options::new().skip_equivalent(skip), program(cells));
+        report.assert_ok();
+        assert!(report.complete);
+        report.schedules
+    };
+    let all = count(2, false);
+    assert_eq!(count(1, false), all);
+    // With one cell every order of the ten steps is another run, with two all of them are one;
+    // what is left are the orders in which the tasks end and are joined.
+    assert!(count(1, true) >= 252);
+    assert!(count(2, true) * 10 < all, "{} of {all}", count(2, true));
+}
+
+#[test]
+fn an_undeclared_use_beside_the_lock_is_never_skipped() {
+    // The lock is taken without a wake or any other event: it has to count all the same.
+    let orders: Rc<RefCell<BTreeSet<String>>> = Rc::default();
+    let report = explore(Options::new(), || {
+        let orders = orders.clone();
+        async move {
+            let lock = Rc::new(Mutex::new(String::new()));
+            let own = [(); 2].map(|()| Rc::new(Shared::new(0)));
+            let tasks = [0, 1].map(|n| {
+                let (lock, own) = (lock.clone(), own[n].clone());
+                spawn(async move {
+                    own.set(1);
+                    lock.try_lock().unwrap().push(if n == 0 { 'a' } else { 'b' });
+                    yield_now().await;
+                })
+            });
+            join_all(tasks).await;
+            orders.borrow_mut().insert(lock.try_lock().unwrap().clone());
+        }
+    });
+    report.assert_ok();
+    assert_eq!(orders.take(), ["ab", "ba"].map(String::from).into());
+}
+
+#[test]
+fn a_shared_cell_is_a_cell() {
+    let cell = Shared::new(vec![1]);
+    cell.update(|list| list.push(2));
+    assert_eq!(cell.replace(vec![3]), [1, 2]);
+    assert_eq!((cell.get(), cell.read(Vec::len)), (vec![3], 1));
+    cell.set(vec![]);
+    assert_eq!(format!("{cell:?}"), "Shared(RefCell { value: [] })");
+    assert_eq!(Shared::<u8>::default().get(), 0);
+}
+
+// ===== the system ===============================================================================
+
+#[test]
+fn no_socket_thread_or_clock_of_the_system_is_touched() {
+    let version = Command::new("strace").arg("--version").stdout(Stdio::null()).status();
+    if version.is_err() {
+        assert!(env::var_os("POPLEFT_REQUIRE_TOOLS").is_none(), "strace is missing");
+        println!("skipped: no strace");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let this_test = env::current_exe().unwrap();
+    // target/debug/deps/sim-0123456789
+    let target = this_test.ancestors().nth(3).unwrap();
+    let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["build", "--quiet", "--locked", "-p", "popleft", "--example", "simulated"])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(root)
+        .status();
+    assert!(built.unwrap().success());
+    let program = target.join("debug/examples/simulated");
+    let calls_of = |how: &str| {
+        let traced = Command::new("strace")
+            .args(["-f", "-qq", "-e", "signal=none", "-e"])
+            .arg(
+                "trace=%network,%signal,openat,futex,/epoll,/eventfd,/timerfd,/clone,/fork,\
+                 /sleep,/clock,/gettime,/poll,/select",
+            )
+            .arg(&program)
+            .arg(how)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&traced.stderr).into_owned();
+        assert!(traced.status.success(), "{text}");
+        // Before `main`, std looks at descriptors 0 to 2 and sets its own handlers.
+        let run = text.split_once("the-run-begins-here").expect("it marks its beginning").1;
+        let run = run.split_once("the-run-ends-here").expect("it marks its end").0;
+        // The rests of the lines with the marks.
+        let calls: Vec<_> = run.lines().skip(1).map(String::from).collect();
+        calls[..calls.len() - 1].to_vec()
+    };
+    let real = calls_of("real");
+    assert!(real.iter().any(|call| call.contains("epoll_")), "{real:#?}");
+    assert!(real.iter().any(|call| call.contains("clone")), "{real:#?}");
+    let simulated = calls_of("simulated");
+    assert!(simulated.is_empty(), "{simulated:#?}");
+}

@@ -68,6 +68,16 @@ impl Runtime {
     /// When the future panics, and when a runtime is running on this thread already.
     #[track_caller]
     pub fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, RunError> {
+        self.try_block_on_at(future, Place::of(Location::caller()))
+    }
+
+    /// The same; the main task was spawned `at` this place.
+    #[track_caller]
+    pub(crate) fn try_block_on_at<F: Future>(
+        &self,
+        future: F,
+        at: Place,
+    ) -> Result<F::Output, RunError> {
         assert!(
             turn::running_loop() == 0,
             "cannot run a runtime inside a runtime: this thread is running one already; \
@@ -77,7 +87,7 @@ impl Runtime {
         // Through the block the task's own output is `()`, which may lie in a task's box; the
         // future and its output may borrow whatever they like.
         let main = async { output = Some(future.await) };
-        let (returned, ended) = self.run_main(main, Place::of(Location::caller()));
+        let (returned, ended) = self.run_main(main, at);
         match (returned, ended) {
             (Returned::Stopped, _) => Err(RunError::Stopped),
             (Returned::Stalled, _) => Err(RunError::Stalled),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::simulated::{Chooser, Simulated};
 use super::{
     Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
 };
-use crate::event::{self, Listener, Place, Warning, Why};
+use crate::event::{Listener, Place, Warning, Why};
 
 /// How far [`explore`] goes.
 ///
@@ -207,6 +208,7 @@ where
     Exploration {
         options,
         program,
+        at: Place::of(Location::caller()),
         quiet: Quiet::begin(),
         report: Report { schedules: 0, skipped: 0, complete: false, failures: Vec::new() },
         found: Vec::new(),
@@ -217,6 +219,8 @@ where
 struct Exploration<P> {
     options: Options,
     program: P,
+    /// Where the search was asked for: there every main task is spawned.
+    at: Place,
     quiet: Quiet,
     report: Report,
     /// What tells each failure of the report from the others.
@@ -249,10 +253,10 @@ where
                 search = Rc::new(RefCell::new(Search::new(true)));
                 self.forget();
             } else {
-                self.report.complete = !search.borrow_mut().end_run();
                 if ran == Ran::AndDidNotFit {
                     return self.report;
                 }
+                self.report.complete = !search.borrow_mut().end_run();
             }
             is_first = false;
             search.borrow_mut().begin_run();
@@ -291,10 +295,9 @@ where
             self.options.network.clone(),
         ));
         let watch = Watch::begin(watching);
-        let warnings_before = event::collect_warnings(Some(Vec::new()));
         let program = &self.program;
-        let ended = run_in(&simulated, listener, async { drop(program().await) });
-        let warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+        let (ended, warnings) =
+            run_in(&simulated, listener, self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
         if let Ended::GivenUp = ended {

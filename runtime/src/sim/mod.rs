@@ -62,7 +62,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
-use crate::event::{Event, Listener};
+use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
 use crate::runtime::{RunError, Runtime};
@@ -268,6 +268,7 @@ impl Sim {
         &self,
         future: F,
     ) -> Result<F::Output, (Failure, Option<Box<dyn Any + Send>>)> {
+        assert_that_nothing_runs_here();
         let chooser = match &self.choice {
             Choice::Fifo => Chooser::Fifo,
             Choice::Seed(seed) => Chooser::Seeded(Random::new(*seed)),
@@ -278,7 +279,16 @@ impl Sim {
         for &(time, signal) in &self.signals {
             simulated.raise_after(time, signal);
         }
-        let ended = run_in(&simulated, self.listener.clone(), future);
+        let at = Place::of(Location::caller());
+        let (ended, warnings) = run_in(&simulated, self.listener.clone(), at, future);
+        for warning in warnings {
+            // A deadlock is returned, with all that there is to say of it.
+            if matches!(warning, Warning::Panic(_))
+                || matches!(ended, Ended::Returned(_) | Ended::Panicked(_))
+            {
+                event::warn(warning);
+            }
+        }
         let failure = |kind| Failure {
             kind,
             seed: match self.choice {
@@ -329,14 +339,26 @@ fn assert_that_nothing_runs_here() {
     );
 }
 
-/// Runs `future` in a world of its own, from the making of its loop to the last drop.
-#[track_caller]
+/// Runs `future` in a world of its own, from the making of its loop to the last drop. Returns what
+/// a person should know besides, unprinted.
 fn run_in<F: Future>(
     simulated: &Rc<Simulated>,
     listener: Option<Listener>,
+    at: Place,
+    future: F,
+) -> (Ended<F::Output>, Vec<Warning>) {
+    let warnings_before = event::collect_warnings(Some(Vec::new()));
+    let ended = run_collecting(simulated, listener, at, future);
+    let warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+    (ended, warnings)
+}
+
+fn run_collecting<F: Future>(
+    simulated: &Rc<Simulated>,
+    listener: Option<Listener>,
+    at: Place,
     future: F,
 ) -> Ended<F::Output> {
-    assert_that_nothing_runs_here();
     let event_loop = Rc::new(EventLoop::new(
         String::from("main"),
         POLLS_BETWEEN_LOOKS,
@@ -348,7 +370,7 @@ fn run_in<F: Future>(
     simulated.set_inbox(event_loop.inbox.clone());
     let _running = Running::begin(simulated.clone());
     let runtime = Runtime { event_loop, listener };
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on(future)));
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
     let found = runtime.event_loop.hope.take_found();
     // Tasks that are left may wake, raise or look at the clock while they are dropped.
     drop(runtime);

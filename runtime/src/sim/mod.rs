@@ -189,7 +189,7 @@ impl Sim {
     ///     .other_links(Link::new().latency(Duration::from_millis(20)));
     /// Sim::new().network(network).run(async {
     ///     let listener = TcpListener::bind("db:5432").await.unwrap();
-    ///     popleft::spawn(async move {
+    ///     let server = popleft::spawn(async move {
     ///         let (client, _) = listener.accept().await.unwrap();
     ///         client.write_all(b"hello").await.unwrap();
     ///     });
@@ -199,6 +199,7 @@ impl Sim {
     ///     assert_eq!(&greeting, b"hello");
     ///     // To connect took there, back and there; the greeting came back.
     ///     assert_eq!(sim::elapsed(), Duration::from_millis(80));
+    ///     server.await.unwrap();
     /// });
     /// ```
     pub fn network(mut self, network: Network) -> Self {

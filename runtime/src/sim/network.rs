@@ -335,7 +335,7 @@ pin_project! {
 ///
 /// ```no_run
 /// # async fn client() {}
-/// popleft::spawn(popleft::sim::on_host([10, 0, 0, 1], client()));
+/// let client = popleft::spawn(popleft::sim::on_host([10, 0, 0, 1], client()));
 /// ```
 pub fn on_host<F: Future>(host: impl Into<IpAddr>, future: F) -> OnHost<F> {
     OnHost { host: host.into(), future }

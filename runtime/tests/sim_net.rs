@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -212,7 +212,7 @@ fn what_is_the_systems_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let says = |panic: Box<dyn std::any::Any + Send>| *panic.downcast_ref::<&str>().unwrap();
-        let no_fd = catch_unwind(AssertUnwindSafe(|| drop(client.as_fd()))).unwrap_err();
+        let no_fd = catch_unwind(AssertUnwindSafe(|| client.as_fd().as_raw_fd())).unwrap_err();
         assert_eq!(says(no_fd), "a simulated socket has no file descriptor");
         let not_std = catch_unwind(AssertUnwindSafe(|| drop(listener.into_std()))).unwrap_err();
         assert_eq!(

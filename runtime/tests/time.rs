@@ -1,4 +1,9 @@
 //! The laws of time: never early, never lost, and nothing left behind.
+//!
+//! Most of them hold by whatever clock, and are put to the simulated one: there nobody waits, and
+//! what has to come at a certain moment must come exactly then. The real clock is for those that
+//! are about it: that it is never early, that it goes on while tasks are ready, and for loops that
+//! spin.
 
 // Sleeps are carried out of the runs that made them.
 #![allow(clippy::async_yields_async)]
@@ -11,8 +16,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use popleft::event::Event;
+use popleft::sim::{self, Sim};
 use popleft::time::{
-    Elapsed, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+    Elapsed, MissedTickBehavior, interval, interval_at, now, sleep, sleep_until, timeout,
+    timeout_at,
 };
 use popleft::{Runtime, spawn, yield_now};
 use proptest::prelude::*;
@@ -26,36 +33,30 @@ async fn assert_pending<F: Future>(mut future: Pin<&mut F>) {
 const HOUR: Duration = Duration::from_secs(3600);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
     #[test]
-    fn sleeps_end_in_the_order_of_their_deadlines_and_never_early(
-        micros in proptest::collection::vec(0u64..8_000, 1..30)
+    fn sleeps_end_in_the_order_of_their_deadlines_each_at_its_own(
+        micros in proptest::collection::vec(1u64..8_000, 1..30)
     ) {
         let ended = Rc::new(RefCell::new(vec![]));
-        popleft::run(async {
-            let start = Instant::now();
-            let tasks: Vec<_> = micros.iter().map(|&micros| {
+        Sim::new().run(async {
+            let start = now();
+            let tasks: Vec<_> = micros.iter().enumerate().map(|(number, &micros)| {
                 let ended = ended.clone();
                 let deadline = start + Duration::from_micros(micros);
                 spawn(async move {
                     sleep_until(deadline).await;
-                    assert!(Instant::now() >= deadline);
-                    ended.borrow_mut().push(deadline);
+                    assert_eq!(now(), deadline);
+                    ended.borrow_mut().push((micros, number));
                 })
             }).collect();
             for task in tasks {
                 task.await.unwrap();
             }
         });
-        // A deadline that had passed when its task first ran is not waited for: those come first,
-        // in the order of spawning.
-        let ended = ended.take();
-        prop_assert_eq!(ended.len(), micros.len());
-        let waited_for: Vec<_> = ended.iter().copied().skip_while(|d| *d <= ended[0]).collect();
-        let mut sorted = waited_for.clone();
+        // Equal deadlines end in the order in which they were set.
+        let mut sorted: Vec<_> = micros.iter().copied().zip(0..).collect();
         sorted.sort();
-        prop_assert_eq!(waited_for.last(), sorted.last());
+        prop_assert_eq!(ended.take(), sorted);
     }
 }
 
@@ -73,54 +74,50 @@ fn a_sleep_is_over_only_when_its_time_has_passed() {
 
 #[test]
 fn a_sleep_counts_from_its_call_not_from_its_first_poll() {
-    popleft::run(async {
-        let made = sleep(Duration::from_millis(2));
-        assert!(made.deadline() <= Instant::now() + Duration::from_millis(2));
-        while Instant::now() < made.deadline() {
-            yield_now().await;
-        }
-        let mut made = pin!(made);
-        // Seen at the loop's next look at the latest.
-        let mut polls = 0;
-        poll_fn(|cx| {
-            polls += 1;
-            made.as_mut().poll(cx)
-        })
-        .await;
-        assert!(polls <= 2);
+    Sim::new().run(async {
+        let made = sleep(HOUR);
+        assert_eq!(made.deadline(), now() + HOUR);
+        sleep(HOUR / 2).await;
+        made.await;
+        assert_eq!(sim::elapsed(), HOUR);
+        let mut made = sleep(HOUR);
+        sleep(HOUR).await;
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut made).poll(cx).is_ready()));
+        assert!(at_once.await);
     });
 }
 
 #[test]
 fn the_past_is_ready_at_once_and_the_far_future_is_not() {
-    popleft::run(async {
+    Sim::new().run(async {
+        sleep(HOUR).await;
         let at_once = poll_fn(|cx| {
-            let past = Instant::now() - Duration::from_secs(1);
+            let past = now() - HOUR;
             Poll::Ready(Pin::new(&mut sleep_until(past)).poll(cx).is_ready())
         });
         assert!(at_once.await);
-        for far in [Duration::MAX, HOUR * 24 * 365 * 20] {
-            assert_eq!(
-                timeout(Duration::from_millis(1), sleep(far)).await.map_err(|_| ()),
-                Err(())
-            );
+        let years = HOUR * 24 * 365;
+        for far in [Duration::MAX, years * 20] {
+            assert!(timeout(years, sleep(far)).await.is_err());
         }
         assert_eq!(timeout(Duration::MAX, async { 1 }).await, Ok(1));
         assert_eq!(timeout(Duration::ZERO, async { 1 }).await, Ok(1));
         assert!(timeout(Duration::ZERO, pending::<()>()).await.is_err());
-        let past = Instant::now() - Duration::from_secs(1);
-        assert!(timeout_at(past, pending::<()>()).await.is_err());
+        assert!(timeout_at(now() - HOUR, pending::<()>()).await.is_err());
+        assert_eq!(sim::elapsed(), HOUR + years * 2);
     });
 }
 
 #[test]
 fn of_nested_timeouts_the_earlier_one_counts() {
-    popleft::run(async {
+    Sim::new().run(async {
         let short = Duration::from_millis(2);
         let inner = timeout(HOUR, timeout(short, pending::<()>())).await;
         assert!(matches!(inner, Ok(Err(_))));
+        assert_eq!(sim::elapsed(), short);
         let outer = timeout(short, timeout(HOUR, pending::<()>())).await;
         assert!(outer.is_err());
+        assert_eq!(sim::elapsed(), short * 2);
     });
 }
 
@@ -132,14 +129,14 @@ fn a_timeout_drops_what_it_gave_up() {
             self.0.set(true);
         }
     }
-    popleft::run(async {
+    Sim::new().run(async {
         let dropped = Rc::new(Cell::new(false));
         let flag = Flag(dropped.clone());
         let slow = async move {
             let _flag = flag;
             pending::<()>().await;
         };
-        assert!(timeout(Duration::from_millis(1), slow).await.is_err());
+        assert!(timeout(HOUR, slow).await.is_err());
         assert!(dropped.get());
     });
 }
@@ -195,24 +192,25 @@ fn a_dropped_sleep_leaves_no_timer() {
 
 #[test]
 fn a_sleep_wakes_the_task_that_awaits_it_now() {
-    popleft::run(async {
-        let mut moved = Box::pin(sleep(Duration::from_millis(2)));
+    Sim::new().run(async {
+        let mut moved = Box::pin(sleep(HOUR));
         assert_pending(moved.as_mut()).await;
         spawn(moved).await.unwrap();
+        assert_eq!(sim::elapsed(), HOUR);
     });
 }
 
 #[test]
 fn a_sleep_can_be_reset_before_and_after_its_end() {
-    popleft::run(async {
+    Sim::new().run(async {
         let mut nap = sleep(HOUR);
         assert_pending(Pin::new(&mut nap)).await;
         for _ in 0..2 {
-            let deadline = Instant::now() + Duration::from_millis(1);
+            let deadline = now() + HOUR / 2;
             nap.reset(deadline);
             assert!(!nap.is_elapsed());
             (&mut nap).await;
-            assert!(nap.is_elapsed() && Instant::now() >= deadline);
+            assert!(nap.is_elapsed() && now() == deadline);
         }
     });
 }
@@ -244,23 +242,22 @@ fn timers_fire_while_tasks_are_always_ready() {
 
 #[test]
 fn an_interval_keeps_its_plan() {
-    popleft::run(async {
-        let period = Duration::from_millis(2);
-        let start = Instant::now() + period;
-        let mut interval = interval_at(start, period);
-        assert_eq!(interval.period(), period);
+    Sim::new().run(async {
+        let start = now() + HOUR;
+        let mut interval = interval_at(start, HOUR);
+        assert_eq!(interval.period(), HOUR);
         for n in 0..5 {
             let due = interval.tick().await;
-            assert_eq!(due, start + period * n);
-            assert!(Instant::now() >= due);
+            assert_eq!(due, start + HOUR * n);
+            assert_eq!(now(), due);
         }
     });
 }
 
 #[test]
 fn a_dropped_tick_loses_nothing() {
-    popleft::run(async {
-        let start = Instant::now() + Duration::from_millis(3);
+    Sim::new().run(async {
+        let start = now() + HOUR;
         let mut interval = interval_at(start, HOUR);
         assert!(timeout(Duration::ZERO, interval.tick()).await.is_err());
         assert_eq!(interval.tick().await, start);
@@ -269,29 +266,52 @@ fn a_dropped_tick_loses_nothing() {
 
 #[test]
 fn missed_ticks_come_at_once_late_or_never() {
-    popleft::run(async {
-        let period = Duration::from_millis(1);
+    Sim::new().run(async {
+        let second = Duration::from_secs(1);
         for behavior in
             [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip]
         {
-            let start = Instant::now() - period * 10;
-            let mut interval = interval_at(start, period);
+            let start = now();
+            let mut interval = interval_at(start, HOUR);
             interval.set_missed_tick_behavior(behavior);
-            assert_eq!(interval.tick().await, start);
-            let taken = Instant::now();
-            let second = interval.tick().await;
+            sleep(HOUR * 10 + second).await;
+            let first = interval.tick().await;
+            assert_eq!((first, now()), (start, start + HOUR * 10 + second));
+            let then = interval.tick().await;
             match behavior {
-                MissedTickBehavior::Burst => assert_eq!(second, start + period),
-                MissedTickBehavior::Delay => assert!(second > start + period * 10),
+                MissedTickBehavior::Burst => {
+                    assert_eq!((then, now()), (start + HOUR, start + HOUR * 10 + second));
+                    for n in 2..12 {
+                        assert_eq!(interval.tick().await, start + HOUR * n);
+                    }
+                    assert_eq!(now(), start + HOUR * 11);
+                }
+                MissedTickBehavior::Delay => {
+                    assert_eq!((then, now()), (start + HOUR * 11 + second, then));
+                }
                 MissedTickBehavior::Skip => {
-                    assert!(second >= start + period * 10);
-                    assert_eq!((second - start).as_nanos() % period.as_nanos(), 0);
-                    assert!(second <= taken + period);
+                    assert_eq!((then, now()), (start + HOUR * 11, then));
                 }
             }
         }
         // The first tick of a plain interval comes at once.
+        let before = now();
         interval(HOUR).tick().await;
+        assert_eq!(now(), before);
+    });
+}
+
+#[test]
+fn an_interval_of_the_real_clock_is_never_early() {
+    popleft::run(async {
+        let period = Duration::from_millis(1);
+        let start = Instant::now() + period;
+        let mut interval = interval_at(start, period);
+        for n in 0..3 {
+            let due = interval.tick().await;
+            assert_eq!(due, start + period * n);
+            assert!(Instant::now() >= due);
+        }
     });
 }
 

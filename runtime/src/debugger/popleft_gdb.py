@@ -407,7 +407,7 @@ def chain_of_state_machine(value, kind, depth, lines):
     if "__awaitee" in inside:
         awaited = payload[inside["__awaitee"]]
         # The runtime's own wrapper around the main future says nothing to anybody.
-        if "::try_block_on::" in str(kind) and str(kind).startswith("popleft::runtime::"):
+        if "::try_block_on" in str(kind) and str(kind).startswith("popleft::runtime::"):
             lines.pop()
             return chain(awaited, depth, lines)
         chain(awaited, depth + 1, lines)

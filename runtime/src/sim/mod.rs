@@ -268,7 +268,7 @@ impl Sim {
     fn run_to_its_end<F: Future>(
         &self,
         future: F,
-    ) -> Result<F::Output, (Failure, Option<Box<dyn Any + Send>>)> {
+    ) -> Result<F::Output, (Failure, Option<Payload>)> {
         assert_that_nothing_runs_here();
         let chooser = match &self.choice {
             Choice::Fifo => Chooser::Fifo,
@@ -321,12 +321,15 @@ impl fmt::Debug for Sim {
     }
 }
 
+/// What a panic carries.
+type Payload = Box<dyn Any + Send>;
+
 // ===== one run ==================================================================================
 
 /// How a run ended.
 enum Ended<T> {
     Returned(T),
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Payload),
     Failed(FailureKind),
     /// All that could come has been seen in other runs.
     GivenUp,
@@ -397,7 +400,7 @@ fn run_collecting<F: Future>(
 }
 
 /// The text that a panic carries.
-fn text_of(payload: &(dyn Any + Send)) -> String {
+fn text_of(payload: &dyn Any) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_string(),
         (_, Some(text)) => text.clone(),

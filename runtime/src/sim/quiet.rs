@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
+use super::text_of;
 use crate::event::short;
 
 /// A panic that was heard and not printed.
@@ -55,7 +56,7 @@ impl Drop for Quiet {
 
 fn hear(info: &PanicHookInfo<'_>) -> bool {
     let heard = || {
-        let message = info.payload_as_str().unwrap_or("a panic without a text").to_string();
+        let message = text_of(info.payload());
         let place = info.location().map_or_else(String::new, |location| {
             format!("{}:{}", short(location.file()), location.line())
         });

@@ -16,7 +16,7 @@ use crate::event::{Place, Why};
 use crate::event_loop::{self, EventLoop};
 use crate::network::{Network, Watchable, Watched};
 use crate::reactor::source::{Source, Ticket, Way};
-use crate::turn;
+use crate::turn::{self, At};
 
 /// Any file descriptor that can be watched, with futures for its operations.
 ///
@@ -186,7 +186,7 @@ impl<T: Watched> Async<T> {
             Way::Read => Why::Read,
             Way::Write => Why::Write,
         };
-        turn::park(why, place());
+        turn::park(why, At::Place(place()));
         Poll::Pending
     }
 

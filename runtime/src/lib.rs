@@ -50,6 +50,7 @@
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
 //! locks.rs        who waits for which lock, and who holds it
+//! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
 //! ---- the windows, which look in
 //! record/         a run's events, kept in memory or in a file, and read back
@@ -82,6 +83,7 @@ mod cores;
 mod event_loop;
 mod handle;
 mod locks;
+mod network;
 mod offload;
 mod reactor;
 mod runtime;

@@ -1140,6 +1140,7 @@ fn no_socket_thread_or_clock_of_the_system_is_touched() {
     let real = calls_of("real");
     assert!(real.iter().any(|call| call.contains("epoll_")), "{real:#?}");
     assert!(real.iter().any(|call| call.contains("clone")), "{real:#?}");
+    assert!(real.iter().any(|call| call.contains("socket(")), "{real:#?}");
     let simulated = calls_of("simulated");
     assert!(simulated.is_empty(), "{simulated:#?}");
 }

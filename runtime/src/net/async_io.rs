@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::event::{Event, Found, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
+use crate::network::{Network, Watchable, Watched};
 use crate::reactor::number_of;
 use crate::reactor::source::{Source, Ticket, Way};
 use crate::turn::{self, At};
@@ -72,27 +73,10 @@ impl<T: AsFd + 'static> Async<T> {
     /// # Errors
     ///
     /// When no runtime is running on this thread, when the system refuses to watch it (a regular
-    /// file, for example, is never "not ready"), and when memory for the watch runs out.
+    /// file, for example, is never "not ready"), when memory for the watch runs out, and in a
+    /// simulated run, which has no file descriptors.
     pub fn new(io: T) -> io::Result<Self> {
-        let Some(event_loop) = event_loop::current() else {
-            return Err(io::Error::other(
-                "cannot watch a file descriptor: no runtime is running on this thread",
-            ));
-        };
-        rustix::io::ioctl_fionbio(&io, true)?;
-        let source = event_loop.reactor.register(io)?;
-        let key = source.key;
-        tell(|| Event::Register { source: number_of(key), task: turn::task_if_any() });
-        Ok(Async { registration: Registration { event_loop, key }, source })
-    }
-
-    /// Ends the watch and returns the descriptor. It stays non-blocking.
-    pub fn into_inner(self) -> T {
-        drop(self.registration);
-        match Rc::into_inner(self.source) {
-            Some(source) => source.into_io(),
-            None => unreachable!("the reactor held the other reference"),
-        }
+        Async::watch(io)
     }
 
     /// Waits until there is something to read, or the end, or an error.
@@ -130,6 +114,34 @@ impl<T: AsFd + 'static> Async<T> {
         F: FnMut(&T) -> io::Result<R>,
     {
         self.operation(Way::Write, operation)
+    }
+}
+
+impl<T: Watched> Async<T> {
+    /// Has the loop watch `io`; a descriptor is made non-blocking.
+    pub(super) fn watch(io: T) -> io::Result<Self> {
+        let Some(event_loop) = event_loop::current() else {
+            return Err(io::Error::other(
+                "cannot watch a file descriptor: no runtime is running on this thread",
+            ));
+        };
+        if let Watchable::Descriptor(fd) = io.watchable() {
+            only_in_the_real_world()?;
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        let source = event_loop.reactor.register(io)?;
+        let key = source.key;
+        tell(|| Event::Register { source: number_of(key), task: turn::task_if_any() });
+        Ok(Async { registration: Registration { event_loop, key }, source })
+    }
+
+    /// Ends the watch and returns the descriptor. It stays non-blocking.
+    pub fn into_inner(self) -> T {
+        drop(self.registration);
+        match Rc::into_inner(self.source) {
+            Some(source) => source.into_io(),
+            None => unreachable!("the reactor held the other reference"),
+        }
     }
 
     #[track_caller]
@@ -232,6 +244,19 @@ fn why_of(way: Way) -> Why {
     }
 }
 
+/// Asks the running loop's network, if its world has one that is simulated.
+pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
+    event_loop::current()?.ready.world().network().map(ask)
+}
+
+/// Fails when the running loop is simulated: it watches no descriptors of the system.
+pub(super) fn only_in_the_real_world() -> io::Result<()> {
+    match event_loop::current() {
+        Some(event_loop) => event_loop.reactor.kernel().map(drop),
+        None => Ok(()),
+    }
+}
+
 #[cold]
 fn used_elsewhere() -> io::Error {
     io::Error::other(
@@ -249,14 +274,14 @@ fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
 }
 
 /// One future's wait for one way of a source, given up when it is dropped.
-pub(crate) struct Wait<'a, T: AsFd + 'static> {
+pub(crate) struct Wait<'a, T: Watched> {
     pub(super) io: &'a Async<T>,
     way: Way,
     ticket: Option<Ticket>,
     at: &'static Location<'static>,
 }
 
-impl<T: AsFd + 'static> Wait<'_, T> {
+impl<T: Watched> Wait<'_, T> {
     #[inline]
     pub(super) fn poll<R>(
         &mut self,
@@ -276,7 +301,7 @@ impl<T: AsFd + 'static> Wait<'_, T> {
     }
 }
 
-impl<T: AsFd + 'static> Drop for Wait<'_, T> {
+impl<T: Watched> Drop for Wait<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.io.stop_waiting(self.way, &mut self.ticket);
@@ -287,17 +312,17 @@ impl<T: AsFd + 'static> Drop for Wait<'_, T> {
 ///
 /// Dropping it gives up the wait; the operation was done either wholly or not at all.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Operation<'a, T: AsFd + 'static, F> {
+pub struct Operation<'a, T: Watched, F> {
     wait: Wait<'a, T>,
     operation: F,
 }
 
 // The operation is called, never pinned.
-impl<T: AsFd + 'static, F> Unpin for Operation<'_, T, F> {}
+impl<T: Watched, F> Unpin for Operation<'_, T, F> {}
 
 impl<T, F, R> Future for Operation<'_, T, F>
 where
-    T: AsFd + 'static,
+    T: Watched,
     F: FnMut(&T) -> io::Result<R>,
 {
     type Output = io::Result<R>;
@@ -309,7 +334,7 @@ where
     }
 }
 
-impl<T: AsFd + 'static, F> fmt::Debug for Operation<'_, T, F> {
+impl<T: Watched, F> fmt::Debug for Operation<'_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation").finish_non_exhaustive()
     }

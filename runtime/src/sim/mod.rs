@@ -1,7 +1,7 @@
 //! The simulated world: the same program, the same run, as often as you like.
 //!
 //! A program on this runtime takes little from outside: the time, the order in which ready tasks
-//! have their turns, the ends of jobs, signals. Here all of it comes from the simulation. No
+//! have their turns, the network, the ends of jobs, signals. Here all of it comes from the simulation. No
 //! socket, thread or clock of the system is touched, a sleep of a year takes no time, and a run is
 //! determined by the program and the choices of the next task: first in first out as in the real
 //! loop, by a seed, or by a [`Schedule`]. [`explore`] tries all schedules of a small program.
@@ -37,15 +37,19 @@
 //!   loop's own thread when that time is over: then its effects and its result are seen together.
 //!   A job that is aborted before never runs. It cannot block on the loop: what it would wait for
 //!   cannot happen meanwhile.
+//! - **The network** is in memory: [`net`](crate::net)'s TCP sockets run over it as they do over the
+//!   system's, and names come from its table. How far hosts are from each other, and which links
+//!   break, says [`Sim::network`]; a program can [break them itself](network).
 //! - **Signals** are those that the program raises: [`raise`], [`Sim::raise_after`].
-//! - **Deadlocks** are certain at once: when no task is ready, no deadline set, no job under way and
-//!   no signal to come, nothing can happen, whoever holds a waker. The run ends with a [`Failure`]
+//! - **Deadlocks** are certain at once: when no task is ready, no deadline set, no job or packet under
+//!   way and no signal to come, nothing can happen, whoever holds a waker. The run ends with a [`Failure`]
 //!   that holds the [`Deadlock`] as data.
 //!
 //! Other threads may take no part in a simulated run, and it cannot watch file descriptors of the
 //! system: that is an error of the kind `Unsupported`.
 
 mod explore;
+mod network;
 mod quiet;
 mod random;
 mod schedule;
@@ -64,6 +68,7 @@ use std::time::Duration;
 
 pub use crate::stall::{Deadlock, Waiting};
 pub use explore::{Options, Report, explore};
+pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
@@ -115,6 +120,7 @@ pub struct Sim {
     choice: Choice,
     job_time: Duration,
     max_turns: u64,
+    network: Network,
     signals: Vec<(Duration, i32)>,
     listener: Option<Listener>,
 }
@@ -132,6 +138,7 @@ impl Default for Sim {
             choice: Choice::Fifo,
             job_time: JOB_TIME,
             max_turns: MAX_TURNS,
+            network: Network::new(),
             signals: Vec::new(),
             listener: None,
         }
@@ -166,6 +173,37 @@ impl Sim {
     /// say.
     pub fn max_turns(mut self, turns: u64) -> Self {
         self.max_turns = turns;
+        self
+    }
+
+    /// The network that the run begins with. One without names, whose links take no time, if you do
+    /// not say.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use popleft::net::{TcpListener, TcpStream};
+    /// use popleft::sim::{self, Link, Network, Sim};
+    ///
+    /// let network = Network::new()
+    ///     .name("db", [10, 0, 0, 2])
+    ///     .other_links(Link::new().latency(Duration::from_millis(20)));
+    /// Sim::new().network(network).run(async {
+    ///     let listener = TcpListener::bind("db:5432").await.unwrap();
+    ///     let server = popleft::spawn(async move {
+    ///         let (client, _) = listener.accept().await.unwrap();
+    ///         client.write_all(b"hello").await.unwrap();
+    ///     });
+    ///     let db = TcpStream::connect("db:5432").await.unwrap();
+    ///     let mut greeting = [0; 5];
+    ///     db.read_exact(&mut greeting).await.unwrap();
+    ///     assert_eq!(&greeting, b"hello");
+    ///     // To connect took there, back and there; the greeting came back.
+    ///     assert_eq!(sim::elapsed(), Duration::from_millis(80));
+    ///     server.await.unwrap();
+    /// });
+    /// ```
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
         self
     }
 
@@ -239,7 +277,8 @@ impl Sim {
             Choice::Seed(seed) => Chooser::Seeded(Random::new(*seed)),
             Choice::Schedule(schedule) => Chooser::Listed(schedule.clone(), 0),
         };
-        let simulated = Rc::new(Simulated::new(chooser, self.job_time, self.max_turns));
+        let network = self.network.clone();
+        let simulated = Rc::new(Simulated::new(chooser, self.job_time, self.max_turns, network));
         for &(time, signal) in &self.signals {
             simulated.raise_after(time, signal);
         }
@@ -279,6 +318,7 @@ impl fmt::Debug for Sim {
             .field("choice", &self.choice)
             .field("job_time", &self.job_time)
             .field("max_turns", &self.max_turns)
+            .field("network", &self.network)
             .finish_non_exhaustive()
     }
 }

@@ -184,7 +184,7 @@ fn a_job_finds_itself_outside_the_loop_as_on_a_thread() {
         let answer = asked.await.unwrap().await;
         assert_eq!(answer, Ok(42));
     });
-    assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Thread);
+    assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Job);
     sim.run(async {
         let handle = Handle::current().unwrap();
         let blocks = spawn_blocking(move || handle.spawn(async {}).wait());

@@ -296,7 +296,8 @@ where
         ));
         let watch = Watch::begin(watching);
         let program = &self.program;
-        let (ended, _) = run_in(&simulated, listener, self.at, async { drop(program().await) });
+        let (ended, _) =
+            run_in(&simulated, &|_| listener.clone(), self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
         if let Ended::GivenUp = ended {

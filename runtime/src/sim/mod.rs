@@ -75,6 +75,8 @@ pub use shared::Shared;
 use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
+#[cfg(feature = "record")]
+use crate::record::{self, Sink};
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
 use crate::turn;
@@ -123,6 +125,8 @@ pub struct Sim {
     network: Network,
     signals: Vec<(Duration, i32)>,
     listener: Option<Listener>,
+    #[cfg(feature = "record")]
+    sinks: Vec<Rc<dyn Fn() -> Box<dyn Sink>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +145,8 @@ impl Default for Sim {
             network: Network::new(),
             signals: Vec::new(),
             listener: None,
+            #[cfg(feature = "record")]
+            sinks: Vec::new(),
         }
     }
 }
@@ -220,6 +226,49 @@ impl Sim {
         self
     }
 
+    /// Records each run to a sink of its own, which `make_sink` makes. Times are virtual: the same
+    /// program, seed and schedule make the same recording, byte by byte. What
+    /// [records every runtime](crate::record::record_all) of a process records simulated runs too,
+    /// but not those of [`explore`].
+    ///
+    /// ```
+    /// use popleft::record::Memory;
+    /// use popleft::sim::Sim;
+    ///
+    /// let record = || {
+    ///     let memory = Memory::all();
+    ///     let sink = memory.clone();
+    ///     Sim::new().seed(7).record(move || sink.clone()).run(async {
+    ///         let tasks = [1, 2, 3].map(|_| popleft::spawn(popleft::yield_now()));
+    ///         for task in tasks {
+    ///             task.await.unwrap();
+    ///         }
+    ///     });
+    ///     let mut bytes = vec![];
+    ///     memory.write_to(&mut bytes).unwrap();
+    ///     bytes
+    /// };
+    /// assert_eq!(record(), record());
+    /// ```
+    #[cfg(feature = "record")]
+    pub fn record<S: Sink + 'static>(mut self, make_sink: impl Fn() -> S + 'static) -> Self {
+        self.sinks.push(Rc::new(move || Box::new(make_sink())));
+        self
+    }
+
+    /// What the run of this loop is listened to with.
+    fn listener_of(&self, event_loop: &Rc<EventLoop>) -> Option<Listener> {
+        let listener = self.listener.clone();
+        #[cfg(feature = "record")]
+        let listener = {
+            let sinks = self.sinks.iter().map(|make| make()).collect();
+            record::listener(listener, sinks, POLLS_BETWEEN_LOOKS, event_loop)
+        };
+        #[cfg(not(feature = "record"))]
+        let _ = event_loop;
+        listener
+    }
+
     /// Runs `future` as the main task, until it has ended; then all tasks that are left are
     /// dropped.
     ///
@@ -283,7 +332,8 @@ impl Sim {
             simulated.raise_after(time, signal);
         }
         let at = Place::of(Location::caller());
-        let (ended, warnings) = run_in(&simulated, self.listener.clone(), at, future);
+        let (ended, warnings) =
+            run_in(&simulated, &|event_loop| self.listener_of(event_loop), at, future);
         for warning in warnings {
             // A deadlock is returned, with all that there is to say of it.
             if matches!(warning, Warning::Panic(_))
@@ -345,16 +395,19 @@ fn assert_that_nothing_runs_here() {
     );
 }
 
+/// Makes what a run is listened to with, if it is.
+type Listen<'a> = &'a dyn Fn(&Rc<EventLoop>) -> Option<Listener>;
+
 /// Runs `future` in a world of its own, from the making of its loop to the last drop. Returns what
 /// a person should know besides, unprinted.
 fn run_in<F: Future>(
     simulated: &Rc<Simulated>,
-    listener: Option<Listener>,
+    listen: Listen<'_>,
     at: Place,
     future: F,
 ) -> (Ended<F::Output>, Vec<Warning>) {
     let warnings_before = event::collect_warnings(Some(Vec::new()));
-    let ended = run_collecting(simulated, listener, at, future);
+    let ended = run_collecting(simulated, listen, at, future);
     let mut warnings = event::collect_warnings(warnings_before).unwrap_or_default();
     let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
     match (ended, unjoined) {
@@ -370,7 +423,7 @@ fn run_in<F: Future>(
 
 fn run_collecting<F: Future>(
     simulated: &Rc<Simulated>,
-    listener: Option<Listener>,
+    listen: Listen<'_>,
     at: Place,
     future: F,
 ) -> Ended<F::Output> {
@@ -384,6 +437,7 @@ fn run_collecting<F: Future>(
     ));
     simulated.set_inbox(event_loop.inbox.clone());
     let _running = Running::begin(simulated.clone());
+    let listener = listen(&event_loop);
     let runtime = Runtime { event_loop, listener };
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
     let found = runtime.event_loop.hope.take_found();

@@ -53,6 +53,7 @@
 //! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
 //! ---- the windows, which look in
+//! deadlock.rs     who waits for whom when nothing can happen; the loop opens it when it gives up
 //! record/         a run's events, kept in memory or in a file, and read back
 //! sim/            the simulated world: a virtual clock, chosen schedules, all schedules
 //! ```
@@ -80,6 +81,7 @@ pub mod time;
 
 mod builder;
 mod cores;
+mod deadlock;
 mod event_loop;
 mod handle;
 mod locks;

@@ -66,7 +66,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use crate::stall::{Deadlock, Waiting};
+pub use crate::deadlock::{Deadlock, Waiting};
 pub use explore::{Options, Report, explore};
 pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};

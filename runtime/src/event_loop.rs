@@ -390,8 +390,7 @@ pub(crate) fn wake(task: Id) {
 }
 
 fn tell_of_wake(task: Id) {
-    let by = turn::cause();
-    tell(|| Event::Wake { task, by });
+    tell(|| Event::Wake { task, by: turn::cause() });
 }
 
 /// Makes `event_loop` the one that runs on this thread, until the guard is dropped.

@@ -191,7 +191,7 @@ class Task:
         self.address = int(self.record.address)
         self.id = number(self.record["number"])
         self.name = self.read_name()
-        self.state = STATES[min(number(self.record["state"]), 2)]
+        self.state = STATES[min(int(self.slot["state"]), 2)]
         if self.id == running and self.state != "ended":
             self.state = "running"
 

@@ -31,7 +31,7 @@ use wait::{Doorbell, Interest, Report, Until, Waiter};
 /// The sources of one loop.
 pub(crate) struct Reactor {
     outside: Outside,
-    sources: RefCell<Slab<Row>>,
+    sources: RefCell<Slab<Rc<Source<dyn Watched>>>>,
     next_generation: Cell<usize>,
     /// How many futures wait for a source.
     waiting: Cell<usize>,
@@ -45,13 +45,6 @@ enum Outside {
     Kernel(Waiter),
     /// There is no kernel: what is not simulated cannot be watched.
     Simulated(Rc<dyn Simulation>),
-}
-
-struct Row {
-    /// The key under which the system reports it: row and generation, so that a report for a
-    /// source that is gone is never taken for one of the source that came after it.
-    key: usize,
-    source: Rc<Source<dyn Watched>>,
 }
 
 /// Where in a key the generation begins.
@@ -121,15 +114,15 @@ impl Reactor {
         }
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io, armed));
-        entry.insert(Row { key, source: source.clone() });
+        entry.insert(source.clone());
         Ok(source)
     }
 
     /// Stops watching. This comes before the descriptor is closed: its number may be given to
     /// another file at once.
     pub(crate) fn deregister(&self, key: usize) {
-        let row = self.sources.borrow_mut().try_remove(row_of(key));
-        let Some(Row { source, .. }) = row else {
+        let source = self.sources.borrow_mut().try_remove(row_of(key));
+        let Some(source) = source else {
             return;
         };
         match source.watchable() {
@@ -244,13 +237,9 @@ impl Reactor {
 
     fn hear(&self, report: Report, until: Until, to_wake: &mut Vec<(usize, LocalWaker)>) {
         let sources = self.sources.borrow();
-        let Some(row) = sources.get(row_of(report.key)) else {
-            return;
-        };
-        if row.key != report.key {
-            return;
-        }
-        let source = &row.source;
+        // One whose key is another came after the one that is meant.
+        let source = sources.get(row_of(report.key)).filter(|source| source.key == report.key);
+        let Some(source) = source else { return };
         let mut heeded = source.armed.get();
         if report.readable && !wake_all(&source.reading, until, to_wake, source.key) {
             heeded.read = false;

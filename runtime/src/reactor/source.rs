@@ -1,6 +1,7 @@
 //! One registered source: who waits for it, and what is known of it.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::task::Waker;
 
 use super::wait::Interest;
@@ -9,6 +10,8 @@ use crate::task::waker::LocalWaker;
 
 /// What is watched, with what the reactor knows of it. The reactor holds it without its type.
 pub(crate) struct Source<T: ?Sized> {
+    /// Under which the system reports it: row and generation, so that a report for a source that is
+    /// gone is never taken for one of the source that came after it.
     pub(crate) key: usize,
     /// What the system is asked to watch at present.
     pub(super) armed: Cell<Interest>,
@@ -39,7 +42,7 @@ struct Waiters {
     first: Option<Waiter>,
     #[expect(clippy::box_collection, reason = "one word in each source, not three")]
     others: Option<Box<Vec<Waiter>>>,
-    next_ticket: u32,
+    next_ticket: NonZeroU32,
 }
 
 struct Waiter {
@@ -49,7 +52,7 @@ struct Waiter {
 
 /// Names one waiter of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u32);
+pub(crate) struct Ticket(NonZeroU32);
 
 impl<T> Source<T> {
     pub(super) fn new(key: usize, io: T, armed: Interest) -> Self {
@@ -105,7 +108,11 @@ impl Direction {
         Direction {
             may_be_ready: Cell::new(true),
             woken: Cell::new(false),
-            waiters: RefCell::new(Waiters { first: None, others: None, next_ticket: 0 }),
+            waiters: RefCell::new(Waiters {
+                first: None,
+                others: None,
+                next_ticket: NonZeroU32::MIN,
+            }),
         }
     }
 
@@ -118,7 +125,7 @@ impl Direction {
     pub(super) fn add(&self, waker: LocalWaker) -> Ticket {
         let mut waiters = self.waiters.borrow_mut();
         let ticket = Ticket(waiters.next_ticket);
-        waiters.next_ticket = waiters.next_ticket.wrapping_add(1);
+        waiters.next_ticket = waiters.next_ticket.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let waiter = Waiter { ticket, waker };
         match waiters.first {
             None => waiters.first = Some(waiter),

@@ -15,7 +15,7 @@ use slab::Slab;
 use super::Id;
 use super::body::{Body, catching};
 use super::deque::Inbox;
-use super::waker::{LocalWaker, Name, Record, State};
+use super::waker::{LocalWaker, Name, Record};
 use crate::event::{self, Cause, End, Event, Place, Warning, Why, tell};
 use crate::locks;
 
@@ -34,6 +34,17 @@ pub(crate) struct Table {
     closed: Cell<bool>,
 }
 
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is not in the deque: it waits to be woken, or has its turn.
+    Waiting,
+    /// It stands in the deque.
+    Ready,
+    /// It has ended; waking it does nothing.
+    Ended,
+}
+
 /// One task.
 struct Slot {
     /// The future or the result. `None` during its turn, and always for the main task, whose
@@ -43,10 +54,23 @@ struct Slot {
     /// Whom its end wakes.
     joiner: LocalWaker,
     number: u32,
+    state: State,
     /// There is no join handle: the slot goes with the task.
     detached: bool,
     /// It ends at its next turn.
     aborted: bool,
+}
+
+impl Slot {
+    /// If the task waits, it is to have a turn. False when it is in the deque, or has ended.
+    #[inline]
+    fn make_ready(&mut self) -> bool {
+        let waits = self.state == State::Waiting;
+        if waits {
+            self.state = State::Ready;
+        }
+        waits
+    }
 }
 
 /// What a task is made with besides its body.
@@ -129,7 +153,6 @@ impl Table {
         let (spawned_at, waits_for) = (new.spawned_at, new.waits_for);
         let (record, waker) = self.record_for(id, new, inbox);
         if let Some(why) = waits_for {
-            record.set_state(State::Waiting);
             record.set_parked(why, spawned_at, now);
         }
         slot.insert(Slot {
@@ -137,6 +160,7 @@ impl Table {
             record,
             joiner: LocalWaker::NOBODY,
             number,
+            state: if waits_for.is_some() { State::Waiting } else { State::Ready },
             detached: false,
             aborted: false,
         });
@@ -162,10 +186,10 @@ impl Table {
     pub(crate) fn begin_turn(&self, id: Id) -> Option<Taken> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
-        if slot.record.state() != State::Ready {
+        if slot.state != State::Ready {
             return None;
         }
-        slot.record.set_state(State::Waiting);
+        slot.state = State::Waiting;
         Some(Taken { body: slot.body.take(), aborted: slot.aborted })
     }
 
@@ -176,7 +200,7 @@ impl Table {
         let mut slots = self.slots.borrow_mut();
         live(&mut slots, id).is_some_and(|slot| {
             slot.body = body;
-            slot.record.make_ready()
+            slot.make_ready()
         })
     }
 
@@ -199,7 +223,7 @@ impl Table {
     /// The task is to have a turn. False when it is in the deque already, or has ended.
     #[inline]
     pub(crate) fn make_ready(&self, id: Id) -> bool {
-        live(&mut self.slots.borrow_mut(), id).is_some_and(|slot| slot.record.make_ready())
+        live(&mut self.slots.borrow_mut(), id).is_some_and(Slot::make_ready)
     }
 
     /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
@@ -208,7 +232,7 @@ impl Table {
         let mut slots = self.slots.borrow_mut();
         let mut left = Left { joiner: LocalWaker::NOBODY, unwanted: None };
         if let Some(slot) = live(&mut slots, id) {
-            slot.record.set_state(State::Ended);
+            slot.state = State::Ended;
             left.joiner = std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY);
             slot.body = body;
             if slot.detached {
@@ -245,13 +269,11 @@ impl Table {
         let mut slots = self.slots.borrow_mut();
         if live(&mut slots, id).is_some() {
             let slot = slots.remove(id.index as usize);
-            let record = slot.record;
             drop(slots);
-            if record.state() != State::Ended {
-                record.set_state(State::Ended);
+            if slot.state != State::Ended {
                 tell_of_a_cut_life(id);
             }
-            drop(slot.joiner);
+            drop(slot);
         }
     }
 
@@ -260,7 +282,7 @@ impl Table {
     /// Whether the task has ended, or is gone with its runtime.
     pub(crate) fn has_ended(&self, id: Id) -> bool {
         let mut slots = self.slots.borrow_mut();
-        live(&mut slots, id).is_none_or(|slot| slot.record.state() == State::Ended)
+        live(&mut slots, id).is_none_or(|slot| slot.state == State::Ended)
     }
 
     /// Takes an ended task out, or makes `joiner` the one that its end will wake.
@@ -282,7 +304,7 @@ impl Table {
         let Some(slot) = live(&mut slots, id) else {
             return Join::Gone;
         };
-        if slot.record.state() != State::Ended {
+        if slot.state != State::Ended {
             return Join::Waits(or_else(slot));
         }
         let Slot { record, body, .. } = slots.remove(id.index as usize);
@@ -297,7 +319,7 @@ impl Table {
     pub(crate) fn abort(&self, id: Id) -> Option<Arc<Record>> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
-        if slot.record.state() == State::Ended {
+        if slot.state == State::Ended {
             return None;
         }
         slot.aborted = true;
@@ -334,8 +356,8 @@ impl Table {
         let slots = self.slots.borrow();
         let mut records: Vec<_> = slots
             .iter()
+            .filter(|(_, slot)| slot.state != State::Ended)
             .map(|(_, slot)| slot.record.clone())
-            .filter(|record| record.state() != State::Ended)
             .collect();
         records.sort_by_key(|record| record.id().number);
         records
@@ -368,8 +390,7 @@ impl Table {
         self.closed.set(true);
         // Taken whole: while these are dropped, their destructors find an empty table.
         for (_, slot) in self.slots.take() {
-            let is_cut = slot.record.state() != State::Ended;
-            slot.record.set_state(State::Ended);
+            let is_cut = slot.state != State::Ended;
             if let Some(mut body) = slot.body {
                 report_panic(&slot.record, &*body);
                 body.as_mut().cancel(slot.record.id());

@@ -26,28 +26,6 @@ use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
 
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum State {
-    /// It is not in the deque: it waits to be woken, or has its turn.
-    Waiting,
-    /// It stands in the deque.
-    Ready,
-    /// It has ended; waking it does nothing.
-    Ended,
-}
-
-impl State {
-    fn from_code(code: u8) -> State {
-        match code {
-            0 => State::Waiting,
-            1 => State::Ready,
-            _ => State::Ended,
-        }
-    }
-}
-
 /// All that others may know of a task: other threads too, and while the loop is stuck.
 ///
 /// The atomics are written by the loop's thread alone, so they need no ordering; they are atomic so
@@ -61,7 +39,6 @@ pub(crate) struct Record {
     spawned_at: AtomicU32,
     /// The way to the task's loop from elsewhere. Its address also tells loops apart.
     inbox: Arc<Inbox>,
-    state: AtomicU8,
     /// A wake message lies in the inbox; a second one would say nothing new.
     in_inbox: AtomicBool,
     why: AtomicU8,
@@ -87,7 +64,6 @@ impl Record {
             name,
             spawned_at: AtomicU32::new(spawned_at.number()),
             inbox,
-            state: AtomicU8::new(State::Ready as u8),
             in_inbox: AtomicBool::new(false),
             why: AtomicU8::new(Why::Unknown as u8),
             place: AtomicU32::new(0),
@@ -111,7 +87,6 @@ impl Record {
         self.number.store(id.number, Relaxed);
         self.spawned_at.store(spawned_at.number(), Relaxed);
         self.in_inbox.store(false, Relaxed);
-        self.set_state(State::Ready);
     }
 
     #[inline]
@@ -125,26 +100,6 @@ impl Record {
 
     pub(crate) fn spawned_at(&self) -> Place {
         Place::from_number(self.spawned_at.load(Relaxed))
-    }
-
-    #[inline]
-    pub(crate) fn state(&self) -> State {
-        State::from_code(self.state.load(Relaxed))
-    }
-
-    #[inline]
-    pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Relaxed);
-    }
-
-    /// If the task waits, it is to have a turn. False when it is in the deque, or has ended.
-    #[inline]
-    pub(crate) fn make_ready(&self) -> bool {
-        let waits = self.state() == State::Waiting;
-        if waits {
-            self.set_state(State::Ready);
-        }
-        waits
     }
 
     /// What the task waits for, where, and since when (milliseconds of the loop's life).

@@ -322,6 +322,7 @@ impl EventLoop {
         task
     }
 
+    #[inline]
     fn tell_of_spawn(&self, task: Id, at: Place) {
         let name = || self.tasks.record(task)?.name().map(Arc::from);
         tell(|| Event::Spawn { task, by: turn::cause(), name: name(), at });

@@ -5,7 +5,8 @@
 //! scheduler. For 10, 5 and 20 it prints 10 5 20 9 4 19 8 3 18 ..., every time.
 //!
 //! The same countdowns as tasks of the finished runtime take turns in the same way, and here also
-//! sleep. As threads they run whenever the operating system likes.
+//! sleep. As threads they run whenever the operating system likes. In the simulated world nobody
+//! waits for a sleep, and whose turn it is can be chosen.
 //!
 //! In the talk: just before the sockets become generators. In the book: "Generators and countdown".
 
@@ -18,9 +19,10 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use popleft::generator::Generator;
 
-use crate::cli;
+use crate::cli::{self, SimOptions};
 
 // ===== as generators ============================================================================
 
@@ -96,6 +98,9 @@ struct Options {
     /// As threads, in whatever order the operating system picks
     #[arg(long)]
     threads: bool,
+
+    #[command(flatten)]
+    simulation: SimOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -103,7 +108,11 @@ Examples:
   countdown                 10 5 20 9 4 19 ..., in the same order every time
   countdown 3 2 1           other numbers
   countdown --threads       run it twice and compare
-  countdown --tasks         the same turns on the runtime";
+  countdown --tasks         the same turns on the runtime
+  countdown --tasks --sim --seed 7
+                            simulated: other turns, the same ones every time, and nobody waits
+  countdown --tasks --sim --schedule 2,0,1
+                            the turns that you choose";
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())
@@ -112,7 +121,17 @@ pub fn main() -> ExitCode {
 /// Runs the countdowns with these arguments, the program's name left out.
 pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     cli::run("countdown", args, |options: Options| {
-        if options.tasks {
+        let simulation = options.simulation.simulation();
+        if let Some(simulation) = simulation {
+            if !options.tasks {
+                return Err(clap::Error::raw(
+                    ErrorKind::MissingRequiredArgument,
+                    "--sim simulates the runtime's loop, which only --tasks runs; add --tasks\n",
+                )
+                .into());
+            }
+            simulation.try_run(run_tasks(options.numbers))?;
+        } else if options.tasks {
             popleft::run(run_tasks(options.numbers));
         } else if options.threads {
             run_threads(&options.numbers);

@@ -204,6 +204,10 @@ struct Arguments {
     philosophers: Option<u8>,
 }
 
+const STORY: &str = "\
+A deadlock
+  Two tasks take two locks, A first lock 1 and then lock 2, B the other way round.";
+
 const EXAMPLES: &str = "\
 Examples:
   deadlock                              the whole story
@@ -228,14 +232,18 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&run_threads(tasks, bug.mended())?, out),
             Way::WholeStory => {
-                let threads = run_threads(2, false)?.to_string();
+                writeln!(out, "{STORY}\n")?;
+                let threads = run_threads(2, false)?;
                 let cure = "the lock with the lower number comes first.";
                 at_a_table(2, false).tell_it_all(&threads, cure, out)?;
-                writeln!(out, "\nFive philosophers")?;
+                writeln!(out, "\nFive philosophers, at a round table with five forks")?;
                 let five = at_a_table(5, false);
                 five.tell_of(&five.explore(), out)?;
-                let mended = five.mended();
-                Ok(mended.tell_of(&mended.explore(), out)?)
+                writeln!(out, "\nMended: five, and three, for whom all schedules can be tried.")?;
+                for mended in [at_a_table(5, true), at_a_table(3, true)] {
+                    mended.tell_of(&mended.explore(), out)?;
+                }
+                Ok(())
             }
         }
     })
@@ -250,8 +258,7 @@ fn at_a_table(
         _ => format!("deadlock --philosophers {tasks}"),
     };
     let program = move |mended, story| {
-        let table: Pin<Box<dyn Future<Output = End>>> = Box::pin(table(tasks, mended, story));
-        table
+        Box::pin(table(tasks, mended, story)) as Pin<Box<dyn Future<Output = End>>>
     };
     Demo { command, mended, options: Options::new().max_schedules(10_000).random(1_000), program }
 }
@@ -262,11 +269,11 @@ impl fmt::Display for Tries {
         match self.stuck {
             true => write!(
                 f,
-                "{threads} threads: stuck at try {tries}. Each holds one lock and waits for the \
-                 next one's; after {} s that was still so. They hang until this process ends.",
+                "  {threads} threads: stuck at try {tries}. Each holds one lock and waits for the \
+                 next one's.\n  After {} s that was still so. They hang until this process ends.",
                 PATIENCE.as_secs()
             ),
-            false => write!(f, "{threads} threads: {tries} tries, and they were never stuck."),
+            false => write!(f, "  {threads} threads: {tries} tries, and they were never stuck."),
         }
     }
 }

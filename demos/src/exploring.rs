@@ -195,12 +195,17 @@ where
         format!("{}{mended} --sim --schedule {schedule}", self.command)
     }
 
-    /// From a bug that shows by chance to a proof that it is gone.
+    /// From a bug that shows by chance to a proof that it is gone; `threads` is what threads did.
     ///
     /// # Errors
     ///
     /// When nobody reads it any more, or the system has no loop to give.
-    pub fn tell_it_all(self, threads: &str, cure: &str, out: &mut impl Write) -> io::Result<()> {
+    pub fn tell_it_all(
+        self,
+        threads: &impl fmt::Display,
+        cure: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
         let wrong = self.wrong_on_the_real_loop(RUNS)?;
         writeln!(out, "By chance")?;
         writeln!(
@@ -209,8 +214,8 @@ where
         )?;
         let wrong = self.wrong_by_chance(RUNS);
         writeln!(out, "  Chance picks the next task: wrong in {wrong} of {RUNS} runs.")?;
-        writeln!(out, "  {threads}\n")?;
-        writeln!(out, "Found, by trying every schedule")?;
+        writeln!(out, "{threads}")?;
+        writeln!(out, "\nFound, by trying every schedule")?;
         let found = self.explore();
         self.tell_of(&found, out)?;
         if let Some((schedule, run)) = found.failures.first() {
@@ -225,7 +230,7 @@ where
 }
 
 /// How often a program is run to see how often it goes wrong.
-const RUNS: u64 = 1000;
+pub const RUNS: u64 = 1000;
 
 // ===== the command line =========================================================================
 

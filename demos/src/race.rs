@@ -34,6 +34,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,7 +111,7 @@ async fn both(a: JoinHandle<()>, b: JoinHandle<()>) {
 // ===== as threads ===============================================================================
 
 /// How often two threads try.
-const TRIES: u64 = 10_000;
+const TRIES: u64 = 200_000;
 
 /// What threads did.
 #[derive(Serialize)]
@@ -182,6 +183,10 @@ struct Arguments {
     bug: BugOptions,
 }
 
+const STORY: &str = "\
+A lost update
+  Two tasks read a counter, await, and write back what they read plus one.";
+
 const EXAMPLES: &str = "\
 Examples:
   race                         the whole story
@@ -215,7 +220,8 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&run_threads(bug.mended()), out),
             Way::WholeStory => {
-                let threads = run_threads(false).to_string();
+                writeln!(out, "{STORY}\n")?;
+                let threads = run_threads(false);
                 let cure = "a lock is held from the read to the write.";
                 Ok(demo.tell_it_all(&threads, cure, out)?)
             }
@@ -229,10 +235,13 @@ impl fmt::Display for Tries {
         match self.mended {
             false => write!(
                 f,
-                "Two threads, load and store: an update was lost in {lost} of {tries} tries."
+                "  Two threads, load and store: an update was lost in {lost} of {tries} tries."
             ),
             true => {
-                write!(f, "Two threads, fetch_add: an update was lost in {lost} of {tries} tries.")
+                write!(
+                    f,
+                    "  Two threads, fetch_add: an update was lost in {lost} of {tries} tries."
+                )
             }
         }
     }

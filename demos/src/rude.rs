@@ -24,6 +24,8 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +38,7 @@ use popleft::{spawn_blocking, task, yield_now};
 use serde::Serialize;
 
 use crate::cli;
-use crate::exploring::{self, BugOptions, Demo, End, Story, Way};
+use crate::exploring::{self, BugOptions, Demo, End, RUNS, Story, Way};
 use crate::fib::fib;
 
 // ===== as tasks =================================================================================
@@ -219,6 +221,10 @@ struct Arguments {
     polite: bool,
 }
 
+const STORY: &str = "\
+A rude task
+  A client comes and wants to be served at its next turn; another task computes.";
+
 const EXAMPLES: &str = "\
 Examples:
   rude                         the whole story
@@ -238,25 +244,38 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         let bug = arguments.bug;
         let unmended = if arguments.polite { Manners::Polite } else { Manners::Rude };
         let manners = if bug.mended() { Manners::Helped } else { unmended };
-        let demo = Demo {
-            command: if arguments.polite { "rude --polite" } else { "rude" }.to_string(),
-            mended: bug.mended(),
-            options: Options::new(),
-            program: |mended, story| {
-                program(if mended { Manners::Helped } else { unmended }, story)
-            },
-        };
+        let demo = demo_of(unmended, bug.mended());
         match bug.way() {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&measure(manners), out),
             Way::WholeStory => {
-                let by_the_clock = measure(Manners::Rude).to_string();
+                writeln!(out, "{STORY}\n")?;
                 let cure = "a thread computes, and the task waits for it.";
-                Ok(demo.tell_it_all(&by_the_clock, cure, out)?)
+                demo.tell_it_all(&measure(Manners::Rude), cure, out)?;
+                writeln!(out, "\nHalf mended: a task that yields between two pieces of work.")?;
+                let polite = demo_of(Manners::Polite, false);
+                let wrong = polite.wrong_on_the_real_loop(RUNS)?;
+                writeln!(out, "  The real loop is fair: wrong in {wrong} of {RUNS} runs.")?;
+                Ok(polite.tell_of(&polite.explore(), out)?)
             }
         }
     })
+}
+
+fn demo_of(
+    unmended: Manners,
+    mended: bool,
+) -> Demo<impl Fn(bool, Story) -> Pin<Box<dyn Future<Output = End>>>> {
+    let command = match unmended {
+        Manners::Polite => "rude --polite",
+        _ => "rude",
+    };
+    let program = move |mended, story| {
+        let manners = if mended { Manners::Helped } else { unmended };
+        Box::pin(program(manners, story)) as Pin<Box<dyn Future<Output = End>>>
+    };
+    Demo { command: command.to_string(), mended, options: Options::new(), program }
 }
 
 impl fmt::Display for Waits {
@@ -264,9 +283,9 @@ impl fmt::Display for Waits {
         let Waits { computing_ms, in_the_loop_ms, as_threads_ms, .. } = self;
         write!(
             f,
-            "By the clock: beside {computing_ms} ms of computing, whoever wants to go every \
-             millisecond waited for {in_the_loop_ms} ms in the loop, and {as_threads_ms} ms among \
-             threads, whom the system interrupts."
+            "  By the clock: somebody computes for {computing_ms} ms, and whoever wants to go every \
+             millisecond\n  waits for {in_the_loop_ms} ms in the loop, and for {as_threads_ms} ms \
+             as a thread among threads, at the worst."
         )
     }
 }

@@ -191,7 +191,7 @@ fn wrong_arguments_are_explained() {
         (&["--seed", "1"], "--sim"),
         (&["--sim", "--seed", "1", "--schedule", "1"], "--schedule"),
         (&["--sim", "--schedule", "1,x"], "\"x\" is no choice"),
-        (&["--sim", "--seed", "-1"], "--seed"),
+        (&["--sim", "--seed", "x"], "--seed"),
         (&["--sim", "--explore"], "--explore"),
         (&["--explore", "--threads"], "--threads"),
         (&["--mended"], "--explore"),

@@ -29,7 +29,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{self, Arc, Condvar, PoisonError};
@@ -38,7 +37,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Parser;
-use popleft::sim::Options;
 use popleft::sync::Mutex;
 use popleft::{task, yield_now};
 use serde::Serialize;
@@ -249,18 +247,12 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn at_a_table(
-    tasks: usize,
-    mended: bool,
-) -> Demo<impl Fn(bool, Story) -> Pin<Box<dyn Future<Output = End>>>> {
+fn at_a_table(tasks: usize, mended: bool) -> Demo {
     let command = match tasks {
         2 => "deadlock".to_string(),
         _ => format!("deadlock --philosophers {tasks}"),
     };
-    let program = move |mended, story| {
-        Box::pin(table(tasks, mended, story)) as Pin<Box<dyn Future<Output = End>>>
-    };
-    Demo { command, mended, options: Options::new().max_schedules(10_000).random(1_000), program }
+    Demo::new(command, mended, move |mended, story| table(tasks, mended, story))
 }
 
 impl fmt::Display for Tries {

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -31,13 +32,17 @@ impl Story {
 pub type End = Result<(), String>;
 
 /// A program of tasks, broken or mended, that tells what it does.
-pub struct Demo<P> {
+pub struct Demo {
     /// Its command line, as far as it has to be repeated to have the same program.
-    pub command: String,
-    pub mended: bool,
-    pub options: Options,
-    pub program: P,
+    command: String,
+    mended: bool,
+    options: Options,
+    program: Program,
 }
+
+/// Makes the main task of a run, of the mended program if the first argument is true.
+type Program = Box<dyn Fn(bool, Story) -> MainTask>;
+type MainTask = Pin<Box<dyn Future<Output = End>>>;
 
 /// One run in the simulated world.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,12 +60,24 @@ pub struct Found {
     pub failures: Vec<(Schedule, Run)>,
 }
 
-impl<P, F> Demo<P>
-where
-    P: Fn(bool, Story) -> F,
-    F: Future<Output = End>,
-{
-    fn program(&self, story: &Story) -> F {
+impl Demo {
+    pub fn new<F>(
+        command: impl Into<String>,
+        mended: bool,
+        program: impl Fn(bool, Story) -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = End> + 'static,
+    {
+        Demo {
+            command: command.into(),
+            mended,
+            options: Options::new().max_schedules(10_000).random(1_000),
+            program: Box::new(move |mended, story| Box::pin(program(mended, story))),
+        }
+    }
+
+    fn program(&self, story: &Story) -> MainTask {
         (self.program)(self.mended, story.clone())
     }
 
@@ -170,11 +187,7 @@ fn how_many(report: &Report) -> String {
     }
 }
 
-impl<P, F> Demo<P>
-where
-    P: Fn(bool, Story) -> F,
-    F: Future<Output = End>,
-{
+impl Demo {
     /// Tells of a search.
     ///
     /// # Errors
@@ -302,16 +315,7 @@ impl BugOptions {
     /// # Errors
     ///
     /// When the schedule does not fit, or nobody reads it any more.
-    pub fn show_run<P, F>(
-        &self,
-        demo: &Demo<P>,
-        sim: &Sim,
-        out: &mut impl Write,
-    ) -> anyhow::Result<()>
-    where
-        P: Fn(bool, Story) -> F,
-        F: Future<Output = End>,
-    {
+    pub fn show_run(&self, demo: &Demo, sim: &Sim, out: &mut impl Write) -> anyhow::Result<()> {
         let run = demo.run_in(sim).map_err(|failure| match failure.kind {
             FailureKind::Misfit(why) => anyhow::Error::msg(why),
             _ => failure.into(),
@@ -328,11 +332,7 @@ impl BugOptions {
     /// # Errors
     ///
     /// When nobody reads it any more.
-    pub fn show_search<P, F>(&self, demo: &Demo<P>, out: &mut impl Write) -> anyhow::Result<()>
-    where
-        P: Fn(bool, Story) -> F,
-        F: Future<Output = End>,
-    {
+    pub fn show_search(&self, demo: &Demo, out: &mut impl Write) -> anyhow::Result<()> {
         let found = demo.explore();
         if !self.json {
             return Ok(demo.tell_of(&found, out)?);

@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
-use popleft::sim::{Options, Shared};
+use popleft::sim::Shared;
 use popleft::sync::Mutex;
 use popleft::{JoinHandle, task, yield_now};
 use serde::Serialize;
@@ -204,17 +204,12 @@ pub fn main() -> ExitCode {
 pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     exploring::main_of("race", args, |arguments: Arguments, out| {
         let bug = arguments.bug;
-        let demo = Demo {
-            command: "race".to_string(),
-            mended: bug.mended(),
-            options: Options::new(),
-            program: |mend, story| async move {
-                match mend {
-                    false => broken(story).await,
-                    true => mended(story).await,
-                }
-            },
-        };
+        let demo = Demo::new("race", bug.mended(), |mend, story| async move {
+            match mend {
+                false => broken(story).await,
+                true => mended(story).await,
+            }
+        });
         match bug.way() {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),

@@ -25,7 +25,6 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +32,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use popleft::sim::Options;
 use popleft::{spawn_blocking, task, yield_now};
 use serde::Serialize;
 
@@ -263,19 +261,14 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn demo_of(
-    unmended: Manners,
-    mended: bool,
-) -> Demo<impl Fn(bool, Story) -> Pin<Box<dyn Future<Output = End>>>> {
+fn demo_of(unmended: Manners, mended: bool) -> Demo {
     let command = match unmended {
         Manners::Polite => "rude --polite",
         _ => "rude",
     };
-    let program = move |mended, story| {
-        let manners = if mended { Manners::Helped } else { unmended };
-        Box::pin(program(manners, story)) as Pin<Box<dyn Future<Output = End>>>
-    };
-    Demo { command: command.to_string(), mended, options: Options::new(), program }
+    Demo::new(command, mended, move |mended, story| {
+        program(if mended { Manners::Helped } else { unmended }, story)
+    })
 }
 
 impl fmt::Display for Waits {

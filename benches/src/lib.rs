@@ -8,6 +8,7 @@
 //! - [`measure`] and [`allocations`] hold the clocks and counters, [`child`] the processes in which
 //!   each measurement is made afresh, [`bench`](mod@bench) the order of the run, [`report`] what
 //!   is printed.
+//! - [`undo`] takes the runtime's techniques away, one at a time, and measures what is missing.
 
 pub mod allocations;
 pub mod bench;
@@ -18,3 +19,4 @@ pub mod peers;
 pub mod report;
 pub mod rows;
 pub mod share;
+pub mod undo;

@@ -17,14 +17,13 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::event::{Cause, End, Event, Place, Why, tell};
+use crate::event::{Cause, End, Event, tell};
 use crate::reactor::Reactor;
 use crate::stall::{self, Hope};
 use crate::task::Id;
 use crate::task::body::{Body, catching};
 use crate::task::deque::{Inbox, Message, Ready, RemoteSpawn};
-use crate::task::table::{Table, Taken};
-use crate::task::waker::Name;
+use crate::task::table::{NewTask, Table, Taken};
 use crate::timers::Timers;
 use crate::turn;
 use crate::world::{self, Jobs, Until};
@@ -110,21 +109,32 @@ impl EventLoop {
             true => Poll::Ready(body.cancel(task)),
         };
         match polled {
+            Poll::Pending if turn::wants_another() => self.put_back(task, taken),
             Poll::Pending => self.park(task, taken),
             Poll::Ready(how) => self.finish(task, taken, how),
         }
         polled.is_ready()
     }
 
-    /// The task waits for something, or only for its next turn.
+    /// The task only lets the others go first: to the right end of the deque with it.
+    fn put_back(&self, task: Id, taken: Taken) {
+        let is_new = self.tasks.end_turn_ready(task, taken.body);
+        tell(|| {
+            let (why, at) = turn::parked();
+            Event::Pending { task, why, at: at.place() }
+        });
+        if is_new {
+            self.ready.push_back(task);
+            tell_of_wake(task);
+        }
+    }
+
+    /// The task waits for something.
     fn park(&self, task: Id, taken: Taken) {
         let (why, at) = turn::parked();
-        let since = self.looked_at_ms.get();
-        self.tasks.end_turn(task, taken.body, (why, at), since);
+        let (at, since) = (at.place(), self.looked_at_ms.get());
+        self.tasks.end_turn_waiting(task, taken.body, (why, at), since);
         tell(|| Event::Pending { task, why, at });
-        if turn::wants_another() {
-            self.wake(task);
-        }
     }
 
     /// The task has ended: its joiner goes on, and what nobody wants is dropped.
@@ -269,7 +279,7 @@ impl EventLoop {
             inbox: Arc::new(Inbox::new(reactor.doorbell())),
             ready,
             tasks: Table::new(),
-            timers: Timers::new(),
+            timers: Timers::new(started),
             reactor,
             jobs,
             owed: Cell::new(0),
@@ -286,45 +296,32 @@ impl EventLoop {
         }
     }
 
-    /// Makes a task and puts it at the right end of the deque. `make_body` is given the waker that
-    /// the task is polled with; the main task has no body here. A runtime that is being dropped
-    /// drops the future at once; its join handle finds it cancelled.
+    /// Makes a task and puts it at the right end of the deque, unless it is to wait first.
+    /// `make_body` is given the waker that the task is polled with; the main task has no body here.
+    /// A runtime that is being dropped drops the future at once; its join handle finds it
+    /// cancelled.
     pub(crate) fn spawn(
         &self,
-        name: Option<Box<Name>>,
-        at: Place,
+        new: NewTask,
         make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
-        let Some((prepared, waker)) = self.tasks.prepare(name, at, &self.inbox) else {
+        if self.tasks.is_closed() {
             catching(|| drop(make_body));
             return Id::NOBODY;
-        };
-        let task = self.tasks.insert(prepared, make_body(waker));
-        self.ready.push_back(task);
-        tell(|| Event::Spawn { task, at });
-        task
-    }
-
-    /// Makes a task that has nothing to do until it is woken.
-    pub(crate) fn spawn_waiting(
-        &self,
-        why: Why,
-        at: Place,
-        make_body: impl FnOnce(Waker) -> Pin<Box<dyn Body>>,
-    ) -> Id {
-        let Some((prepared, waker)) = self.tasks.prepare(None, at, &self.inbox) else {
-            catching(|| drop(make_body));
-            return Id::NOBODY;
-        };
-        prepared.wait_for(why, at, self.looked_at_ms());
-        let task = self.tasks.insert(prepared, Some(make_body(waker)));
+        }
+        let (at, is_ready) = (new.spawned_at, new.waits_for.is_none());
+        let task = self.tasks.insert(new, &self.inbox, self.looked_at_ms(), make_body);
+        if is_ready {
+            self.ready.push_back(task);
+        }
         tell(|| Event::Spawn { task, at });
         task
     }
 
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
-        let task = self.spawn(None, spawn.at, |waker| Some((spawn.make_body)(waker)));
-        drop(self.tasks.detach(task));
+        let new = NewTask { name: None, spawned_at: spawn.at, waits_for: None };
+        let task = self.spawn(new, |waker| Some((spawn.make_body)(waker)));
+        self.tasks.detach(task);
     }
 
     /// Cancels a task at its next turn.

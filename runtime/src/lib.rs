@@ -34,6 +34,7 @@
 //! sync/           Mutex (knows only the ground: works under any executor)
 //! offload/        the escape hatch: spawn_blocking and its thread pool
 //! signal.rs       Ctrl-C and SIGTERM
+//! spawn.rs        spawn, yield_now, and what a task knows of itself
 //! builder.rs      run() and the settings of a runtime
 //! handle.rs       how other threads reach a loop
 //! cores.rs        one loop a core
@@ -81,6 +82,7 @@ mod locks;
 mod offload;
 mod reactor;
 mod runtime;
+mod spawn;
 mod stall;
 mod timers;
 mod turn;
@@ -91,4 +93,5 @@ pub use cores::{Core, CoreListener, cores};
 pub use handle::{Handle, Lost, RemoteHandle};
 pub use offload::spawn_blocking;
 pub use runtime::{RunError, Runtime};
-pub use task::{JoinError, JoinHandle, spawn, yield_now};
+pub use spawn::{spawn, yield_now};
+pub use task::{JoinError, JoinHandle};

@@ -14,7 +14,7 @@ use std::task::Waker;
 
 use crate::event::{Place, Warning, Why, warn};
 use crate::task::Id;
-use crate::turn;
+use crate::turn::{self, At};
 
 /// A task of a certain loop: an id alone says nothing about whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ pub(crate) fn wait(lock: Number, waker: &Waker, at: &'static Location<'static>) 
 
 /// Says that the turn ends because of the lock.
 pub(crate) fn park(holder: Who) {
-    turn::park(Why::Lock, Place::from_number(holder.task.number));
+    turn::park(Why::Lock, At::Place(Place::from_number(holder.task.number)));
 }
 
 /// `who` waits for the lock no more: it has it, or has given up.

@@ -12,6 +12,7 @@ use std::task::Waker;
 use crate::event::{self, Listener, Place};
 use crate::event_loop::{self, EventLoop, Returned};
 use crate::task::body::{Body, Plain, TaskBody, catching};
+use crate::task::table::NewTask;
 use crate::task::waker::Name;
 use crate::task::{Id, JoinError};
 use crate::turn;
@@ -111,7 +112,7 @@ impl Runtime {
         let mut body = pin!(TaskBody::new(Plain::new(main), waker));
         let returned = self.event_loop.run(task.id, body.as_mut());
         let mut ended = None;
-        body.take_result(&mut ended);
+        body.take(&mut ended);
         (returned, ended)
     }
 
@@ -158,8 +159,9 @@ struct MainTask<'a> {
 impl<'a> MainTask<'a> {
     fn spawn(event_loop: &'a EventLoop, at: Place) -> (Self, Waker) {
         let name = Name(event_loop.name.clone().into_boxed_str());
+        let new = NewTask { name: Some(Box::new(name)), spawned_at: at, waits_for: None };
         let mut own_waker = None;
-        let id = event_loop.spawn(Some(Box::new(name)), at, |waker| {
+        let id = event_loop.spawn(new, |waker| {
             own_waker = Some(waker);
             None
         });

@@ -17,7 +17,7 @@ use signal_hook::low_level;
 
 pub use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::event::{Place, Why};
+use crate::event::Why;
 use crate::event_loop;
 use crate::net::Async;
 use crate::reactor::source::Way;
@@ -136,7 +136,7 @@ fn heard(hearing: &dyn Hearing, at: &'static Location<'static>, cx: &mut Context
     ready!(turn::take_share(cx));
     let heard = hearing.poll_heard(cx);
     if heard.is_pending() {
-        turn::park(Why::Read, Place::of(at));
+        turn::park_at(Why::Read, at);
     }
     heard
 }

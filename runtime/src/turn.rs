@@ -28,9 +28,26 @@ struct Turn {
     again: Cell<bool>,
     operations_left: Cell<u32>,
     why: Cell<Why>,
-    place: Cell<Place>,
+    at: Cell<At>,
     /// Something was done since the last time that somebody asked which others may notice.
     touched: Cell<bool>,
+}
+
+/// Where a turn ended. Most turns that end at a line are over before anybody asks for its number.
+#[derive(Clone, Copy)]
+pub(crate) enum At {
+    Line(&'static Location<'static>),
+    Place(Place),
+}
+
+impl At {
+    #[inline]
+    pub(crate) fn place(self) -> Place {
+        match self {
+            At::Line(location) => Place::of(location),
+            At::Place(place) => place,
+        }
+    }
 }
 
 /// In place of a loop's address: this thread runs a loop, but what is being done is none of it.
@@ -45,7 +62,7 @@ thread_local! {
             again: Cell::new(false),
             operations_left: Cell::new(OPERATIONS_A_TURN),
             why: Cell::new(Why::Unknown),
-            place: Cell::new(Place::UNKNOWN),
+            at: Cell::new(At::Place(Place::UNKNOWN)),
             touched: Cell::new(false),
         }
     };
@@ -70,7 +87,7 @@ pub(crate) fn begin(task: Id) {
         turn.again.set(false);
         turn.operations_left.set(OPERATIONS_A_TURN);
         turn.why.set(Why::Unknown);
-        turn.place.set(Place::UNKNOWN);
+        turn.at.set(At::Place(Place::UNKNOWN));
     });
 }
 
@@ -135,23 +152,23 @@ pub(crate) fn wants_another() -> bool {
 ///
 /// When several of them wait in one turn (a timeout around a read), the last one counts.
 #[inline]
-pub(crate) fn park(why: Why, place: Place) {
+pub(crate) fn park(why: Why, at: At) {
     TURN.with(|turn| {
         turn.why.set(why);
-        turn.place.set(place);
+        turn.at.set(at);
     });
 }
 
 /// The same for a leaf future that knows the line of its `await`.
 #[inline]
 pub(crate) fn park_at(why: Why, location: &'static Location<'static>) {
-    park(why, Place::of(location));
+    park(why, At::Line(location));
 }
 
 /// Why and where the turn that just ended parked.
 #[inline]
-pub(crate) fn parked() -> (Why, Place) {
-    TURN.with(|turn| (turn.why.get(), turn.place.get()))
+pub(crate) fn parked() -> (Why, At) {
+    TURN.with(|turn| (turn.why.get(), turn.at.get()))
 }
 
 /// Asks for one operation of the task's share. `Pending` when the share is used up: the task goes
@@ -171,7 +188,7 @@ pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
         return Poll::Ready(());
     }
     poll_again(cx.waker());
-    park(Why::Yield, Place::UNKNOWN);
+    park(Why::Yield, At::Place(Place::UNKNOWN));
     Poll::Pending
 }
 

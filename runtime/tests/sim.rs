@@ -734,6 +734,11 @@ fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
     let [failure] = &unjoined.failures[..] else { panic!("{unjoined}") };
     assert!(failure.to_string().contains("into the void"), "{failure}");
     assert!(failure.to_string().contains("joined by nobody"), "{failure}");
+    let alone = Sim::new().try_run(async {
+        drop(spawn(async { std::panic::resume_unwind(Box::new("on purpose")) }));
+        yield_now().await;
+    });
+    assert!(alone.unwrap_err().to_string().contains("joined by nobody"));
     let handled = explore(Options::new(), || async {
         let broken = spawn(async { panic!("as expected") });
         assert!(broken.await.unwrap_err().is_panic());
@@ -889,7 +894,11 @@ fn does() -> impl Strategy<Value = Does> {
     ]
 }
 
-async fn made_up(tasks: Vec<Vec<Does>>, ends: Rc<RefCell<BTreeSet<[usize; 3]>>>) {
+/// All that a run can see: what each task has read, and what the cells hold in the end. Two runs
+/// that see the same are equivalent; two that do not, are not.
+type Seen = Vec<Vec<usize>>;
+
+async fn made_up(tasks: Vec<Vec<Does>>, seen: Rc<RefCell<BTreeSet<Seen>>>) {
     let cells: Rc<[_; 3]> = Rc::new(std::array::from_fn(|_| Shared::new(0)));
     let lock = Rc::new(Mutex::new(()));
     let tasks: Vec<_> = tasks
@@ -898,12 +907,13 @@ async fn made_up(tasks: Vec<Vec<Does>>, ends: Rc<RefCell<BTreeSet<[usize; 3]>>>)
         .map(|(number, does)| {
             let (cells, lock) = (cells.clone(), lock.clone());
             spawn(async move {
-                let mut last = number;
+                let mut read = vec![number];
                 let mut held = None;
                 for one in does {
+                    let last = *read.last().unwrap();
                     match one {
-                        Does::Read(cell) => last = cells[cell].get(),
-                        Does::Write(cell) => cells[cell].set(10 + number),
+                        Does::Read(cell) => read.push(cells[cell].get()),
+                        Does::Write(cell) => cells[cell].set(10 * (last + 1) + number),
                         Does::Add(cell) => cells[cell].update(|value| *value += last),
                         Does::Nothing => {}
                         Does::Lock => {
@@ -916,47 +926,76 @@ async fn made_up(tasks: Vec<Vec<Does>>, ends: Rc<RefCell<BTreeSet<[usize; 3]>>>)
                     }
                     yield_now().await;
                 }
+                read
             })
         })
         .collect();
+    let mut saw = vec![];
     for task in tasks {
-        task.await.unwrap();
+        saw.push(task.await.unwrap());
     }
-    ends.borrow_mut().insert(std::array::from_fn(|cell| cells[cell].get()));
+    saw.push(cells.iter().map(Shared::get).collect());
+    seen.borrow_mut().insert(saw);
+}
+
+/// Explores with and without skipping: it must find the same failures, and the runs that do not
+/// fail must see the same. Returns how many runs there were without and with; `None` when there
+/// are too many to try.
+fn compare(tasks: &[Vec<Does>]) -> Option<(u64, u64)> {
+    let explore_with = |skip: bool| {
+        let seen = Rc::new(RefCell::new(BTreeSet::new()));
+        let options = Options::new().skip_equivalent(skip).max_schedules(5_000).random(0);
+        let report = explore(options, || made_up(tasks.to_vec(), seen.clone()));
+        let kinds: BTreeSet<_> = report
+            .failures
+            .iter()
+            .map(|failure| match &failure.kind {
+                // Which values were compared depends on the run that was kept.
+                FailureKind::Panic(_) => String::from("panic"),
+                other => other.to_string(),
+            })
+            .collect();
+        (report, kinds, seen.take())
+    };
+    let (all, all_kinds, all_seen) = explore_with(false);
+    if !all.complete {
+        return None;
+    }
+    let (some, some_kinds, some_seen) = explore_with(true);
+    assert!(some.complete);
+    assert!(some.schedules <= all.schedules, "{some}\n{all}");
+    assert_eq!(some_kinds, all_kinds);
+    assert_eq!(some.failures.len(), all.failures.len());
+    assert_eq!(some_seen, all_seen);
+    Some((all.schedules, some.schedules))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// The same failures, and the same results of the runs that do not fail, from fewer runs.
     #[test]
     fn skipping_finds_what_not_skipping_finds(
         tasks in proptest::collection::vec(proptest::collection::vec(does(), 1..4), 2..4)
     ) {
-        let explore_with = |skip: bool| {
-            let ends = Rc::new(RefCell::new(BTreeSet::new()));
-            let options = Options::new().skip_equivalent(skip).max_schedules(5_000).random(0);
-            let report = explore(options, || made_up(tasks.clone(), ends.clone()));
-            let kinds: BTreeSet<_> = report
-                .failures
-                .iter()
-                .map(|failure| match &failure.kind {
-                    // Which values were compared depends on the run that was kept.
-                    FailureKind::Panic(_) => String::from("panic"),
-                    other => other.to_string(),
-                })
-                .collect();
-            (report, kinds, ends.take())
-        };
-        let (all, all_kinds, all_ends) = explore_with(false);
-        prop_assume!(all.complete);
-        let (some, some_kinds, some_ends) = explore_with(true);
-        prop_assert!(some.complete);
-        prop_assert!(some.schedules <= all.schedules, "{some}\n{all}");
-        prop_assert_eq!(some_kinds, all_kinds);
-        prop_assert_eq!(some.failures.len(), all.failures.len());
-        prop_assert_eq!(some_ends, all_ends);
+        prop_assume!(compare(&tasks).is_some());
     }
+}
+
+#[test]
+fn skipping_tells_reads_from_writes() {
+    use Does::{Add, Check, Read, Write};
+
+    let of_one_cell = [Read(0), Write(0), Read(0), Add(0)];
+    let other_way = [Write(0), Read(0), Add(0), Read(0)];
+    compare(&[of_one_cell.to_vec(), other_way.to_vec()]).unwrap();
+    let across = [[Read(0), Write(1), Read(0)], [Read(1), Write(0), Read(1)]];
+    compare(&across.map(Vec::from)).unwrap();
+    compare(&[vec![Read(0), Check(0)], vec![Add(1), Write(0)], vec![Read(1)]]).unwrap();
+    // Those who only read are alike in any order; those who write are not.
+    let (all, some) = compare(&[vec![Read(0); 4], vec![Read(0); 4]]).unwrap();
+    assert!(some * 5 < all, "{some} of {all}");
+    let (all, some) = compare(&[vec![Add(0); 4], vec![Add(0); 4]]).unwrap();
+    assert!(some * 5 > all, "{some} of {all}");
 }
 
 #[test]
@@ -1013,6 +1052,36 @@ fn an_undeclared_use_beside_the_lock_is_never_skipped() {
     });
     report.assert_ok();
     assert_eq!(orders.take(), ["ab", "ba"].map(String::from).into());
+}
+
+#[test]
+fn a_lock_that_is_taken_and_kept_is_never_skipped() {
+    let outcomes: Rc<RefCell<BTreeSet<[bool; 2]>>> = Rc::default();
+    let report = explore(Options::new(), || {
+        let outcomes = outcomes.clone();
+        async move {
+            let lock = Rc::new(Mutex::new(()));
+            let tasks = [(); 2].map(|()| {
+                let (lock, own) = (lock.clone(), Shared::new(0));
+                spawn(async move {
+                    own.set(1);
+                    yield_now().await;
+                    own.set(2);
+                    let held = lock.try_lock();
+                    yield_now().await;
+                    own.set(3);
+                    yield_now().await;
+                    held.is_some()
+                })
+            });
+            let [first, second] = tasks;
+            let got = [first.await.unwrap(), second.await.unwrap()];
+            outcomes.borrow_mut().insert(got);
+        }
+    });
+    report.assert_ok();
+    let expected = [[true, false], [false, true], [true, true]];
+    assert_eq!(outcomes.take(), expected.into());
 }
 
 #[test]

@@ -337,6 +337,32 @@ fn no_circle_is_reported_where_there_is_none() {
             other.await.unwrap();
             drop(held);
         });
+        popleft::run(async {
+            // The first lets go of what the third asks for; the second has it, but not had its
+            // turn yet. The first waits for the third, but nobody waits for the first.
+            let (left, right) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+            let (l, r) = (left.clone(), right.clone());
+            let first = spawn(async move {
+                let held = l.lock().await;
+                yield_now().await;
+                drop(held);
+                drop(r.lock().await);
+            });
+            let (l, r) = (left.clone(), right.clone());
+            let third = async move {
+                let _held = r.lock().await;
+                yield_now().await;
+                drop(l.lock().await);
+            };
+            let queue = [(); 2].map(|()| {
+                let left = left.clone();
+                spawn(async move { drop(left.lock().await) })
+            });
+            let third = spawn(third);
+            for task in queue.into_iter().chain([first, third]) {
+                task.await.unwrap();
+            }
+        });
         return;
     };
     assert!(!stderr.contains("popleft:"), "{stderr}");

@@ -9,11 +9,26 @@ use std::task::{Context, Poll, Waker};
 use crate::measure::{Sample, Stopwatch};
 use crate::peers::Peer;
 
-/// How many detached tasks are started before they get their turns.
+/// How many tasks are started before they get their turns.
 const BATCH: u64 = 100;
 
-/// Starts a task and waits for its end.
+/// Starts a hundred tasks, then waits for the end of each.
 pub fn joined<P: Peer>(operations: u64) -> Sample {
+    P::run(async move {
+        let mut handles = Vec::with_capacity(BATCH as usize);
+        let watch = Stopwatch::start();
+        for _ in 0..operations.div_ceil(BATCH) {
+            handles.extend((0..BATCH).map(|i| P::spawn(async move { black_box(i) })));
+            for handle in handles.drain(..) {
+                handle.await;
+            }
+        }
+        watch.stop(operations.div_ceil(BATCH) * BATCH)
+    })
+}
+
+/// Starts a task and waits for its end, then the next.
+pub fn joined_in_turn<P: Peer>(operations: u64) -> Sample {
     P::run(joined_inside::<P>(operations))
 }
 
@@ -45,7 +60,7 @@ pub fn detached<P: Peer>(operations: u64) -> Sample {
 type Tasks = VecDeque<Pin<Box<dyn Future<Output = u64>>>>;
 
 /// The limit: a box, through a deque, polled once.
-pub fn joined_limit(operations: u64) -> Sample {
+pub fn joined_in_turn_limit(operations: u64) -> Sample {
     let mut deque = Tasks::new();
     let mut cx = Context::from_waker(Waker::noop());
     let watch = Stopwatch::start();
@@ -57,7 +72,7 @@ pub fn joined_limit(operations: u64) -> Sample {
 }
 
 /// The limit: a hundred boxes, through a deque, polled once each.
-pub fn detached_limit(operations: u64) -> Sample {
+pub fn batch_limit(operations: u64) -> Sample {
     let mut deque = Tasks::new();
     let mut cx = Context::from_waker(Waker::noop());
     let watch = Stopwatch::start();

@@ -56,6 +56,9 @@ pub struct Run {
     /// Seconds until it is killed with all its children.
     #[serde(default = "default_timeout")]
     timeout: u64,
+    /// It takes minutes: it is run only when it is named, and what is recorded is held to its laws.
+    #[serde(default)]
+    long: bool,
     #[serde(default)]
     env: BTreeMap<String, String>,
     /// Programs without which the run is skipped.

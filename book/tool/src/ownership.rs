@@ -43,6 +43,7 @@ impl Ledger {
     pub fn settle(&self, repository: &Repository, config: &Config) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
         for group in &config.groups {
+            let mut lines = 0;
             for pattern in &group.files {
                 let files = repository.matching(pattern)?;
                 if files.is_empty() {
@@ -50,36 +51,50 @@ impl Ledger {
                     problems.push(Problem::new(config::FILE, text));
                 }
                 for path in files {
-                    self.settle_file(repository, group, &path, &mut problems);
+                    lines += self.settle_file(repository, group, &path, &mut problems);
                 }
+            }
+            if let Some(limit) = group.at_most.filter(|limit| lines > *limit) {
+                let text = format!("{}: {lines} lines of code, {limit} are allowed", group.name);
+                problems.push(Problem::new(config::FILE, text));
             }
         }
         Ok(problems)
     }
 
+    /// Returns how many lines of code the file has.
     fn settle_file(
         &self,
         repository: &Repository,
         group: &Group,
         path: &str,
         problems: &mut Vec<Problem>,
-    ) {
+    ) -> usize {
         let text = match repository.read(path) {
             Ok(text) => text,
             Err(error) => {
                 let text = format!("{}: {error:#}", group.name);
                 problems.push(Problem::new(config::FILE, text));
-                return;
+                return 0;
             }
         };
         if group.shown && !self.shown.contains(path) {
             let text = "the book shows it neither whole nor as the new side of a difference";
             problems.push(Problem::new(path, text));
         }
-        if group.owned.is_some() {
-            match SourceFile::new(path, text) {
-                Ok(source) => self.settle_lines(&source, problems),
-                Err(error) => problems.push(Problem::new(path, format!("{error:#}"))),
+        if group.owned.is_none() && group.at_most.is_none() {
+            return 0;
+        }
+        match SourceFile::new(path, text) {
+            Ok(source) => {
+                if group.owned.is_some() {
+                    self.settle_lines(&source, problems);
+                }
+                source.telling_lines()
+            }
+            Err(error) => {
+                problems.push(Problem::new(path, format!("{error:#}")));
+                0
             }
         }
     }

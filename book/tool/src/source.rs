@@ -83,6 +83,12 @@ impl SourceFile {
         let numbers = 1..=self.lines.len();
         numbers.filter(|n| self.kind(*n) == LineKind::Code && !self.is_test(*n))
     }
+
+    /// How many of them say more than where something ends.
+    pub fn telling_lines(&self) -> usize {
+        let closes = |c: char| ")]};,>".contains(c) || c.is_whitespace();
+        self.code_lines().filter(|n| !self.line(*n).chars().all(closes)).count()
+    }
 }
 
 fn lines(text: &str, tokens: &[Token]) -> Vec<Line> {

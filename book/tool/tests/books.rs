@@ -336,6 +336,22 @@ fn a_file_that_must_be_shown_is_shown_whole_or_as_the_new_side() {
 }
 
 #[test]
+fn a_group_with_more_lines_than_allowed_is_reported() {
+    let with_limit = |limit: usize| {
+        let book = Book::new("# One\n\n{{#weave src/two.rs}}\n");
+        let files = "files = ['src/one.rs', 'src/two.rs']";
+        let toml = format!("[[group]]\nname = 'small'\nat_most = {limit}\n{files}\n");
+        book.write("book/weave.toml", &toml);
+        // Four lines that say something: closing brackets, comments and tests do not count.
+        book.write("src/one.rs", "// one\nfn one() {\n    f(\n        1,\n    );\n}\n");
+        book.write("src/two.rs", "fn two() {}\n\n#[cfg(test)]\nmod tests {\n    fn t() {}\n}\n");
+        book.run(&["check"])
+    };
+    with_limit(4).succeeds();
+    with_limit(3).fails_with(&["small: 4 lines of code, 3 are allowed"]);
+}
+
+#[test]
 fn a_group_without_files_and_a_program_without_mention_are_reported() {
     let book = Book::new("# One\n\nRun `one`.\n");
     book.write(
@@ -405,6 +421,22 @@ fn a_measured_output_is_held_to_its_laws_and_not_to_its_digits() {
     book.write("rate.txt", "rate 500\n");
     book.write("book/outputs/speed.txt", "rate 7\n");
     book.run(&["check"]).fails_with(&["as recorded: law broken: rate > 100"]);
+}
+
+#[test]
+fn a_long_run_is_made_only_when_it_is_named() {
+    let toml = "[output.table]\nkind = 'measured'\nlong = true\ncommand = 'echo ran >> runs.txt; cat rate.txt'\n\
+        values.rate = { regex = 'rate (\\d+)' }\nlaws = ['rate > 100']\n";
+    let book = Book::new("# One\n\n{{#output table}}\n").outputs(toml);
+    book.write("rate.txt", "rate 500\n");
+    book.run(&["check"]).fails_with(&["table"]);
+    book.run(&["record"]).succeeds();
+    assert!(!book.path("runs.txt").exists());
+    book.run(&["record", "table"]).succeeds();
+    book.run(&["check"]).succeeds();
+    assert_eq!(book.read("runs.txt"), "ran\n");
+    book.write("book/outputs/table.txt", "rate 7\n");
+    book.run(&["check"]).fails_with(&["law broken: rate > 100 (rate = 7)"]);
 }
 
 #[test]

@@ -637,6 +637,7 @@ def show_timers(argument):
         known = {task.id: task.title() for task in tasks(event_loop)}
         by_address = {task.address: task.title() for task in tasks(event_loop)}
         rows = dict(slab(inside_cell(event_loop["timers"]["rows"])))
+        started = nanoseconds(event_loop["timers"]["started"])
         looked_at = nanoseconds(event_loop["looked_at"])
         heap = vec(inside_cell(event_loop["timers"]["heap"])["data"])
         entries = [entry[entry.type.strip_typedefs().fields()[0]] for entry in heap]
@@ -653,7 +654,7 @@ def show_timers(argument):
             else:
                 data = int(pointer(target["waker"]["data"]))
                 whom = by_address.get(data, "a foreign waker")
-            due = nanoseconds(entry["deadline"]) - looked_at
+            due = started + int(entry["due"]) - looked_at
             found.append((due, int(entry["sequence"]), whom))
         if not found:
             print("no timers are set")

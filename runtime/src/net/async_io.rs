@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::event::{Place, Why};
 use crate::event_loop::{self, EventLoop};
 use crate::reactor::source::{Source, Ticket, Way};
-use crate::turn;
+use crate::turn::{self, At};
 
 /// Any file descriptor that can be watched, with futures for its operations.
 ///
@@ -174,7 +174,7 @@ impl<T: AsFd + 'static> Async<T> {
             Way::Read => Why::Read,
             Way::Write => Why::Write,
         };
-        turn::park(why, place());
+        turn::park(why, At::Place(place()));
         Poll::Pending
     }
 

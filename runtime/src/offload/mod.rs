@@ -18,8 +18,9 @@ use std::task::{Context, Poll, Waker};
 use crate::event::{Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
 use crate::task::body::{TaskBody, catching};
+use crate::task::table::NewTask;
 use crate::task::{JoinError, JoinHandle};
-use crate::turn;
+use crate::turn::{self, At};
 use crate::world::Job;
 
 pub(crate) use pool::ThreadPool;
@@ -63,12 +64,13 @@ where
     };
     let mut job = None;
     // The task has nothing to do before its job is done, so it begins as one that waits.
-    let at = Place::of(Location::caller());
-    let task = event_loop.spawn_waiting(Why::Offload, at, |waker| {
+    let spawned_at = Place::of(Location::caller());
+    let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
+    let task = event_loop.spawn(new, |waker| {
         let exchange = Arc::new(Exchange::new(work, waker.clone()));
         job = Some(exchange.clone());
         let outcome = Outcome::expect(exchange, event_loop.clone());
-        Box::pin(TaskBody::new(outcome, waker))
+        Some(Box::pin(TaskBody::new(outcome, waker)))
     });
     if let Some(job) = job {
         tell(|| Event::JobSubmit { task });
@@ -209,7 +211,7 @@ impl<F, T> Future for Outcome<F, T> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let task = turn::task();
         let Some(result) = self.exchange.take_result() else {
-            turn::park(Why::Offload, Place::UNKNOWN);
+            turn::park(Why::Offload, At::Place(Place::UNKNOWN));
             return Poll::Pending;
         };
         self.has_result = true;

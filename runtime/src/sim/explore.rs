@@ -16,7 +16,7 @@ use super::simulated::{Chooser, Simulated};
 use super::{
     Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
 };
-use crate::event::{Listener, Place, Warning, Why};
+use crate::event::{Listener, Place, Why};
 
 /// How far [`explore`] goes.
 ///
@@ -283,8 +283,7 @@ where
             Rc::new(Simulated::new(chooser, self.options.job_time, self.options.max_turns));
         let watch = Watch::begin(watching);
         let program = &self.program;
-        let (ended, warnings) =
-            run_in(&simulated, listener, self.at, async { drop(program().await) });
+        let (ended, _) = run_in(&simulated, listener, self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
         if let Ended::GivenUp = ended {
@@ -292,18 +291,11 @@ where
             return Ran::ToItsEnd;
         }
         self.report.schedules += 1;
-        let unjoined = warnings.into_iter().find_map(|warning| match warning {
-            Warning::Panic(text) => Some(text),
-            Warning::Locks(_) | Warning::Stall(_) => None,
-        });
-        let kind = match (ended, unjoined) {
-            (Ended::Panicked(payload), _) => FailureKind::Panic(said(&text_of(&*payload), &panics)),
-            (Ended::Failed(kind), _) => kind,
-            (_, Some(text)) => {
-                let text = text.trim_start_matches("popleft: ").trim_end();
-                FailureKind::Panic(said(text, &panics))
-            }
-            (_, None) => return Ran::ToItsEnd,
+        let kind = match ended {
+            Ended::Panicked(payload) => FailureKind::Panic(said(&text_of(&*payload), &panics)),
+            Ended::Failed(FailureKind::Panic(text)) => FailureKind::Panic(said(&text, &panics)),
+            Ended::Failed(kind) => kind,
+            Ended::Returned(_) | Ended::GivenUp => return Ran::ToItsEnd,
         };
         let ran = match kind {
             FailureKind::Misfit(_) => Ran::AndDidNotFit,

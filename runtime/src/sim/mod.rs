@@ -189,6 +189,8 @@ impl Sim {
     ///
     /// - When the future panics, with its panic. A line on standard error says which seed or
     ///   schedule it was.
+    /// - When another task panics and nobody joins it, also by leaving its handle; the real loop
+    ///   prints that and goes on.
     /// - When the run fails in another way, with the [`Failure`] as its message.
     /// - When a runtime is running on this thread already.
     #[track_caller]
@@ -313,8 +315,17 @@ fn run_in<F: Future>(
 ) -> (Ended<F::Output>, Vec<Warning>) {
     let warnings_before = event::collect_warnings(Some(Vec::new()));
     let ended = run_collecting(simulated, listener, at, future);
-    let warnings = event::collect_warnings(warnings_before).unwrap_or_default();
-    (ended, warnings)
+    let mut warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+    let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
+    match (ended, unjoined) {
+        (Ended::Returned(_), Some(at)) => {
+            let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) =
+                warnings.remove(at);
+            let text = text.trim_start_matches("popleft: ").trim_end().to_string();
+            (Ended::Failed(FailureKind::Panic(text)), warnings)
+        }
+        (ended, _) => (ended, warnings),
+    }
 }
 
 fn run_collecting<F: Future>(

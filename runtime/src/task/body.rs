@@ -25,11 +25,10 @@ pub(crate) trait Body {
     /// Drops the future where it stands. Never panics.
     fn cancel(self: Pin<&mut Self>, id: Id) -> End;
 
-    /// Moves the result into `out`, an `Option<Result<T, JoinError>>` of the task's own `T`.
-    fn take_result(self: Pin<&mut Self>, out: &mut dyn Any);
-
-    /// The waker of a task that has ended, to be used for another.
-    fn take_waker(self: Pin<&mut Self>) -> Option<Waker>;
+    /// Moves the result of a task that has ended into `out`, if that is an
+    /// `Option<Result<T, JoinError>>` of the task's own `T`. Returns the task's waker, to be used
+    /// for another.
+    fn take(self: Pin<&mut Self>, out: &mut dyn Any) -> Option<Waker>;
 
     /// The panic with which the task ended and which nobody has taken.
     fn untaken_panic(&self) -> Option<&JoinError>;
@@ -100,19 +99,14 @@ where
         self.end(id, Err(JoinError::cancelled(id)))
     }
 
-    fn take_result(self: Pin<&mut Self>, out: &mut dyn Any) {
-        if let TaskBodyProjection::Ended { result, .. } = self.project()
-            && let Some(out) = out.downcast_mut()
-        {
+    fn take(self: Pin<&mut Self>, out: &mut dyn Any) -> Option<Waker> {
+        let TaskBodyProjection::Ended { result, waker } = self.project() else {
+            return None;
+        };
+        if let Some(out) = out.downcast_mut() {
             *out = result.take();
         }
-    }
-
-    fn take_waker(self: Pin<&mut Self>) -> Option<Waker> {
-        match self.project() {
-            TaskBodyProjection::Ended { waker, .. } => waker.take(),
-            TaskBodyProjection::Running { .. } => None,
-        }
+        waker.take()
     }
 
     fn untaken_panic(&self) -> Option<&JoinError> {

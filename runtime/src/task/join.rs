@@ -12,11 +12,11 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use super::Id;
-use super::table::{Ended, Join, take_result};
+use super::table::{Ended, Join};
 use super::waker::LocalWaker;
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
-use crate::turn;
+use crate::turn::{self, At};
 
 /// The other end of a spawned task: await it for the task's result.
 ///
@@ -85,12 +85,14 @@ impl<T: 'static> Future for JoinHandle<T> {
         let result = match event_loop.tasks.join(id, joiner) {
             Join::Waits(replaced) => {
                 drop(replaced);
-                turn::park(Why::Join, Place::from_number(id.number));
+                turn::park(Why::Join, At::Place(Place::from_number(id.number)));
                 return Poll::Pending;
             }
             Join::Ended(Ended { record, mut body }) => {
-                event_loop.tasks.recycle(record, body.as_mut().take_waker());
-                take_result(body)
+                let mut result = None;
+                let waker = body.as_mut().take(&mut result);
+                event_loop.tasks.recycle(record, waker);
+                result
             }
             Join::Gone => None,
         };
@@ -105,12 +107,9 @@ impl<T> Drop for JoinHandle<T> {
             return;
         }
         let tasks = &self.event_loop.tasks;
-        if !tasks.has_ended(self.id) {
-            drop(tasks.detach(self.id));
-            return;
-        }
-        if let Some(ended) = tasks.remove_ended(self.id) {
-            tasks.discard(ended);
+        match tasks.detach(self.id) {
+            Join::Ended(ended) => tasks.discard(ended),
+            Join::Waits(_) | Join::Gone => {}
         }
     }
 }

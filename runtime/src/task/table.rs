@@ -4,7 +4,6 @@
 //! so that no code of the user's (a poll, a wake, a drop) ever runs while it is borrowed. That is
 //! the commonest way in which hand-written runtimes crash.
 
-use std::any::Any;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -50,18 +49,12 @@ struct Slot {
     aborted: bool,
 }
 
-/// A task that is not in the table yet.
-pub(crate) struct Prepared {
-    id: Id,
-    record: Arc<Record>,
-}
-
-impl Prepared {
-    /// The task begins as one that waits.
-    pub(crate) fn wait_for(&self, why: Why, place: Place, since: u32) {
-        self.record.set_state(State::Waiting);
-        self.record.set_parked(why, place, since);
-    }
+/// What a task is made with besides its body.
+pub(crate) struct NewTask {
+    pub(crate) name: Option<Box<Name>>,
+    pub(crate) spawned_at: Place,
+    /// What it waits for from the beginning, if it is not to have a turn at once.
+    pub(crate) waits_for: Option<Why>,
 }
 
 /// What the loop takes out of a slot for the time of a turn.
@@ -87,7 +80,7 @@ pub(crate) struct Ended {
 
 /// What a join handle finds.
 pub(crate) enum Join {
-    /// The task has not ended. This is whom its end would have woken, to be dropped.
+    /// The task has not ended. This is whom its end would have woken before, to be dropped.
     Waits(LocalWaker),
     /// It has, and is no longer in the table.
     Ended(Ended),
@@ -105,60 +98,62 @@ impl Table {
         }
     }
 
-    // ===== a task's life, in order ==============================================================
-
-    /// The id of the next task, its record, and the waker that it will be polled with. `None` when
-    /// the table is closed.
-    pub(crate) fn prepare(
-        &self,
-        name: Option<Box<Name>>,
-        spawned_at: Place,
-        inbox: &Arc<Inbox>,
-    ) -> Option<(Prepared, Waker)> {
-        if self.closed.get() {
-            return None;
-        }
-        let number = self.next_number.get();
-        self.next_number.set(number.wrapping_add(1));
-        let index = self.slots.borrow().vacant_key() as u32;
-        let id = Id { index, number };
-        let spare = match name {
-            None => self.spare.borrow_mut().pop(),
-            Some(_) => None,
-        };
-        let (record, waker) = match spare {
-            Some((record, waker)) => {
-                record.reuse(id, spawned_at);
-                (record, waker)
-            }
-            None => {
-                let record = Arc::new(Record::new(id, name, spawned_at, inbox.clone()));
-                (record.clone(), Waker::from(record))
-            }
-        };
-        Some((Prepared { id, record }, waker))
+    /// Whether the runtime is being dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
-    /// Puts a task into the table. `body` is `None` for the main task. Nothing may come between
-    /// this and [`Table::prepare`].
-    pub(crate) fn insert(&self, prepared: Prepared, body: Option<Pin<Box<dyn Body>>>) -> Id {
-        let Prepared { id, record } = prepared;
+    // ===== a task's life, in order ==============================================================
+
+    /// Makes a task. `make_body` is given the waker that the task will be polled with, and boxes
+    /// the future; it runs none of its code, for the table is borrowed. It returns `None` for the
+    /// main task.
+    #[inline]
+    pub(crate) fn insert(
+        &self,
+        new: NewTask,
+        inbox: &Arc<Inbox>,
+        now: u32,
+        make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
+    ) -> Id {
         let mut slots = self.slots.borrow_mut();
         if slots.len() == slots.capacity() {
             // Not by as much again, as a list grows by itself: rows that stay empty are memory too.
             let more = (slots.len() / 8).max(FEWEST_NEW_SLOTS);
             slots.reserve_exact(more);
         }
-        let index = slots.insert(Slot {
-            body,
+        let number = self.next_number.get();
+        self.next_number.set(number.wrapping_add(1));
+        let slot = slots.vacant_entry();
+        let id = Id { index: slot.key() as u32, number };
+        let (spawned_at, waits_for) = (new.spawned_at, new.waits_for);
+        let (record, waker) = self.record_for(id, new, inbox);
+        if let Some(why) = waits_for {
+            record.set_state(State::Waiting);
+            record.set_parked(why, spawned_at, now);
+        }
+        slot.insert(Slot {
+            body: make_body(waker),
             record,
             joiner: LocalWaker::NOBODY,
-            number: id.number,
+            number,
             detached: false,
             aborted: false,
         });
-        debug_assert_eq!(index, id.index as usize);
         id
+    }
+
+    /// One that an ended task has left, if there is one and the new task has no name.
+    #[inline]
+    fn record_for(&self, id: Id, new: NewTask, inbox: &Arc<Inbox>) -> (Arc<Record>, Waker) {
+        if new.name.is_none()
+            && let Some((record, waker)) = self.spare.borrow_mut().pop()
+        {
+            record.reuse(id, new.spawned_at);
+            return (record, waker);
+        }
+        let record = Arc::new(Record::new(id, new.name, new.spawned_at, inbox.clone()));
+        (record.clone(), Waker::from(record))
     }
 
     /// The task's turn begins: takes out what is polled. `None` when the task has ended since it
@@ -174,9 +169,20 @@ impl Table {
         Some(Taken { body: slot.body.take(), aborted: slot.aborted })
     }
 
-    /// The turn ended with `Pending`: puts the body back.
+    /// The turn ended, and the task wants another one: puts the body back. True when the task is
+    /// to be put into the deque; false when a wake during its turn has done that.
     #[inline]
-    pub(crate) fn end_turn(
+    pub(crate) fn end_turn_ready(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        live(&mut slots, id).is_some_and(|slot| {
+            slot.body = body;
+            slot.record.make_ready()
+        })
+    }
+
+    /// The turn ended, and the task waits: puts the body back.
+    #[inline]
+    pub(crate) fn end_turn_waiting(
         &self,
         id: Id,
         body: Option<Pin<Box<dyn Body>>>,
@@ -193,15 +199,7 @@ impl Table {
     /// The task is to have a turn. False when it is in the deque already, or has ended.
     #[inline]
     pub(crate) fn make_ready(&self, id: Id) -> bool {
-        let mut slots = self.slots.borrow_mut();
-        let Some(slot) = live(&mut slots, id) else {
-            return false;
-        };
-        let waits = slot.record.state() == State::Waiting;
-        if waits {
-            slot.record.set_state(State::Ready);
-        }
-        waits
+        live(&mut self.slots.borrow_mut(), id).is_some_and(|slot| slot.record.make_ready())
     }
 
     /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
@@ -226,7 +224,7 @@ impl Table {
     pub(crate) fn discard(&self, ended: Ended) {
         let Ended { record, mut body } = ended;
         report_panic(&record, &*body);
-        let waker = body.as_mut().take_waker();
+        let waker = body.as_mut().take(&mut ());
         catching(|| drop(body));
         self.recycle(record, waker);
     }
@@ -263,37 +261,31 @@ impl Table {
 
     /// Takes an ended task out, or makes `joiner` the one that its end will wake.
     pub(crate) fn join(&self, id: Id, joiner: LocalWaker) -> Join {
+        self.take_ended(id, |slot| std::mem::replace(&mut slot.joiner, joiner))
+    }
+
+    /// The join handle is gone: takes an ended task out, or has it go with its end.
+    pub(crate) fn detach(&self, id: Id) -> Join {
+        self.take_ended(id, |slot| {
+            slot.detached = true;
+            std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY)
+        })
+    }
+
+    #[inline]
+    fn take_ended(&self, id: Id, or_else: impl FnOnce(&mut Slot) -> LocalWaker) -> Join {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = live(&mut slots, id) else {
             return Join::Gone;
         };
         if slot.record.state() != State::Ended {
-            return Join::Waits(std::mem::replace(&mut slot.joiner, joiner));
+            return Join::Waits(or_else(slot));
         }
         let Slot { record, body, .. } = slots.remove(id.index as usize);
         match body {
             Some(body) => Join::Ended(Ended { record, body }),
             None => Join::Gone,
         }
-    }
-
-    /// Takes an ended task out.
-    pub(crate) fn remove_ended(&self, id: Id) -> Option<Ended> {
-        let mut slots = self.slots.borrow_mut();
-        let slot = live(&mut slots, id)?;
-        if slot.record.state() != State::Ended {
-            return None;
-        }
-        let Slot { record, body, .. } = slots.remove(id.index as usize);
-        Some(Ended { record, body: body? })
-    }
-
-    /// The join handle is gone before the task. Returns whom it would have woken, to be dropped.
-    pub(crate) fn detach(&self, id: Id) -> Option<LocalWaker> {
-        let mut slots = self.slots.borrow_mut();
-        let slot = live(&mut slots, id)?;
-        slot.detached = true;
-        Some(std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY))
     }
 
     /// Marks the task to end at its next turn. Returns its record, to be woken; `None` when it has
@@ -379,13 +371,6 @@ impl Table {
 
 fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
     slots.get_mut(id.index as usize).filter(|slot| slot.number == id.number)
-}
-
-/// Takes the result of type `T` out of an ended task.
-pub(crate) fn take_result<T: 'static>(mut body: Pin<Box<dyn Body>>) -> Option<T> {
-    let mut result: Option<T> = None;
-    body.as_mut().take_result(&mut result as &mut dyn Any);
-    result
 }
 
 /// Prints the panic of a task that nobody joined. The panic hook has told of the panic already,

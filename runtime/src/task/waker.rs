@@ -137,6 +137,16 @@ impl Record {
         self.state.store(state as u8, Relaxed);
     }
 
+    /// If the task waits, it is to have a turn. False when it is in the deque, or has ended.
+    #[inline]
+    pub(crate) fn make_ready(&self) -> bool {
+        let waits = self.state() == State::Waiting;
+        if waits {
+            self.set_state(State::Ready);
+        }
+        waits
+    }
+
     /// What the task waits for, where, and since when (milliseconds of the loop's life).
     pub(crate) fn parked(&self) -> (Why, Place, u32) {
         let why = Why::from_code(self.why.load(Relaxed));

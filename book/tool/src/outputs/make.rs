@@ -44,8 +44,11 @@ pub(super) fn build_programs(
             bail!("cargo build --package {package} failed");
         }
     }
-    let target =
-        if wanted.is_empty() { repository.path("target") } else { target_folder(repository)? };
+    // A book need not stand in a workspace.
+    let target = match repository.path("Cargo.toml").exists() {
+        true => target_folder(repository)?,
+        false => repository.path("target"),
+    };
     Ok(Programs { target })
 }
 

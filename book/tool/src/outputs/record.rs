@@ -9,7 +9,8 @@ use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Runs the commands with these names (all when there are none) and writes `book/outputs/`.
+/// Runs the commands with these names (all that are not long when there are none) and writes
+/// `book/outputs/`.
 pub fn record(
     repository: &Repository,
     outputs: &Outputs,
@@ -33,12 +34,14 @@ pub fn record(
     Ok(problems)
 }
 
-/// Runs everything again and compares it with what is recorded.
+/// Runs everything again and compares it with what is recorded. What is long is not run: what is
+/// recorded is held to its laws.
 pub fn check(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>> {
     let names = chosen(outputs, &[])?;
     let programs = build_programs(repository, outputs, &names)?;
     let (mut fresh, mut problems) = make_all(repository, outputs, &programs, &names);
     problems.extend(strays(repository, outputs)?);
+    problems.extend(check_long(repository, outputs)?);
     for name in fresh.keys().cloned().collect::<Vec<_>>() {
         let run = outputs.run(&name).map_err(anyhow::Error::msg)?;
         let recorded = match outputs.recording(repository, &name) {
@@ -60,6 +63,24 @@ pub fn check(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>>
             println!("{name}: ok");
         }
         problems.extend(found);
+    }
+    Ok(problems)
+}
+
+fn check_long(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for name in outputs.names() {
+        if !outputs.run(name).map_err(anyhow::Error::msg)?.long {
+            continue;
+        }
+        match outputs.recording(repository, name) {
+            Ok(recorded) => {
+                println!("{name}: long; held to its laws as recorded");
+                let nothing = BTreeMap::new();
+                problems.extend(broken_laws(repository, outputs, name, &recorded, &nothing)?);
+            }
+            Err(text) => problems.push(Problem::new(place(name), text)),
+        }
     }
     Ok(problems)
 }
@@ -87,7 +108,8 @@ fn make_all(
 
 fn chosen(outputs: &Outputs, names: &[String]) -> Result<Vec<String>> {
     if names.is_empty() {
-        return Ok(outputs.names().map(str::to_string).collect());
+        let is_short = |name: &&str| outputs.run(name).is_ok_and(|run| !run.long);
+        return Ok(outputs.names().filter(is_short).map(str::to_string).collect());
     }
     for name in names {
         outputs.run(name).map_err(anyhow::Error::msg)?;

@@ -33,6 +33,34 @@ fn threads_count_the_same_numbers_each_in_its_own_order() {
 }
 
 #[test]
+fn the_tasks_can_be_recorded() {
+    use popleft::record::{Event, read};
+
+    let file = std::env::temp_dir().join(format!("countdown-{}.jsonl", std::process::id()));
+    let path = file.to_str().unwrap();
+    assert_eq!(numbers(&["--tasks", "--trace", path, "3", "1"]), [3, 1, 2, 1]);
+    let entries: Vec<_> = read(&file).unwrap().map(Result::unwrap).collect();
+    std::fs::remove_file(&file).unwrap();
+    let count = |is: fn(&Event) -> bool| entries.iter().filter(|entry| is(&entry.event)).count();
+    assert_eq!(count(|event| matches!(event, Event::Spawn { .. })), 3);
+    assert_eq!(count(|event| matches!(event, Event::TimerFired { .. })), 4);
+    assert_eq!(count(|event| matches!(event, Event::Done { .. })), 3);
+}
+
+#[test]
+fn a_recording_that_cannot_be_is_explained() {
+    let output = run(COUNTDOWN, &["--tasks", "--trace", "/nowhere/run.jsonl"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let said = "countdown: cannot record to /nowhere/run.jsonl (--trace): No such file";
+    assert!(text(&output.stderr).starts_with(said), "{output:?}");
+
+    let output = run(COUNTDOWN, &["--trace", "/nowhere/run.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("add --tasks"), "{output:?}");
+}
+
+#[test]
 fn it_ends_quietly_when_nobody_reads_any_more() {
     for way in [&["100000"][..], &["--tasks", "100000"], &["--threads", "100000"]] {
         let mut countdown = Running::start(COUNTDOWN, way);

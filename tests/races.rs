@@ -186,7 +186,7 @@ fn a_schedule_that_does_not_fit_is_explained() {
 
 #[test]
 fn wrong_arguments_are_explained() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 11] = [
         (&["--schedule", "1"], "--sim"),
         (&["--seed", "1"], "--sim"),
         (&["--sim", "--seed", "1", "--schedule", "1"], "--schedule"),
@@ -196,6 +196,8 @@ fn wrong_arguments_are_explained() {
         (&["--explore", "--threads"], "--threads"),
         (&["--mended"], "--explore"),
         (&["--json"], "--explore"),
+        (&["--trace", "x"], "--sim"),
+        (&["--explore", "--trace", "x"], "--sim"),
     ];
     for program in EVERY_BUG {
         for (args, named) in wrong {
@@ -222,6 +224,22 @@ fn they_end_quietly_when_nobody_reads() {
         let mut demo = Running::start(program, &["--explore"]);
         drop(demo.0.stdout.take());
         assert_eq!(demo.wait(), (Some(0), String::new()));
+    }
+}
+
+#[test]
+fn a_simulated_run_can_be_recorded_and_is_the_same_again() {
+    for program in EVERY_BUG {
+        let name = program.rsplit('/').next().unwrap();
+        let record = |number: u32| {
+            let file = format!("{}/{name}-{number}.jsonl", env!("CARGO_TARGET_TMPDIR"));
+            said(program, &["--sim", "--schedule", "1", "--trace", &file]);
+            std::fs::read_to_string(&file).unwrap()
+        };
+        let recorded = record(1);
+        assert!(recorded.lines().next().unwrap().contains("popleft-record"));
+        assert!(recorded.lines().count() > 10);
+        assert_eq!(recorded, record(2));
     }
 }
 

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use popleft::sim::{Schedule, Sim};
@@ -62,6 +64,29 @@ pub struct ComputeOptions {
     workers: WorkerOptions,
 }
 
+/// The option of every program that runs on popleft's own loop.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TraceOption {
+    /// Record the run to FILE, as JSON Lines; with several loops, to FILE, FILE.2 and so on
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+impl TraceOption {
+    pub fn is_wanted(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    /// Begins the recording, if one is wanted. This comes before the first loop is made.
+    pub fn begin(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.trace else {
+            return Ok(());
+        };
+        popleft::record::record_all(path)
+            .with_context(|| format!("cannot record to {} (--trace)", path.display()))
+    }
+}
+
 impl ServerOptions {
     /// What the server accepts.
     pub fn rules(&self) -> Rules {
@@ -109,7 +134,7 @@ impl ComputeOptions {
     }
 }
 
-fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
+pub(crate) fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
         _ => Err("must be a number from 1 to 256".into()),

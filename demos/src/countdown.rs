@@ -22,7 +22,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use popleft::generator::Generator;
 
-use crate::cli::{self, SimOptions};
+use crate::cli::{self, SimOptions, TraceOption};
 
 // ===== as generators ============================================================================
 
@@ -101,6 +101,9 @@ struct Options {
 
     #[command(flatten)]
     simulation: SimOptions,
+
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 const EXAMPLES: &str = "\
@@ -112,7 +115,9 @@ Examples:
   countdown --tasks --sim --seed 7
                             simulated: other turns, the same ones every time, and nobody waits
   countdown --tasks --sim --schedule 2,0,1
-                            the turns that you choose";
+                            the turns that you choose
+  countdown --tasks --trace run.jsonl
+                            and a recording of what its loop does";
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())
@@ -122,14 +127,16 @@ pub fn main() -> ExitCode {
 pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     cli::run("countdown", args, |options: Options| {
         let simulation = options.simulation.simulation();
+        if !options.tasks && (simulation.is_some() || options.trace.is_wanted()) {
+            return Err(clap::Error::raw(
+                ErrorKind::MissingRequiredArgument,
+                "--sim and --trace are about the runtime's loop, which only --tasks runs; \
+                 add --tasks\n",
+            )
+            .into());
+        }
+        options.trace.begin()?;
         if let Some(simulation) = simulation {
-            if !options.tasks {
-                return Err(clap::Error::raw(
-                    ErrorKind::MissingRequiredArgument,
-                    "--sim simulates the runtime's loop, which only --tasks runs; add --tasks\n",
-                )
-                .into());
-            }
             simulation.try_run(run_tasks(options.numbers))?;
         } else if options.tasks {
             popleft::run(run_tasks(options.numbers));

@@ -211,6 +211,7 @@ Examples:
   deadlock                              the whole story
   deadlock --explore                    try every schedule, and print who waits for whose lock
   deadlock --sim --schedule 1           that one again, every time
+  deadlock --sim --trace FILE           record a simulated run, with its virtual times
   deadlock --explore --philosophers 5   five of them
   deadlock --explore --mended           all schedules of the mended program
   deadlock --threads                    threads get stuck too, sometimes";
@@ -225,7 +226,7 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         let bug = arguments.bug;
         let tasks = arguments.philosophers.map_or(2, usize::from);
         let demo = at_a_table(tasks, bug.mended());
-        match bug.way() {
+        match bug.way()? {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&run_threads(tasks, bug.mended())?, out),

@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use popleft::Runtime;
 use popleft::sim::{Deadlock, Failure, FailureKind, Options, Report, Schedule, Sim, explore};
 use serde::Serialize;
 
-use crate::cli::{self, SimOptions};
+use crate::cli::{self, SimOptions, TraceOption};
 
 /// What a run tells of itself, line by line. The tasks share it, and nothing depends on it.
 #[derive(Clone, Debug, Default)]
@@ -268,13 +269,16 @@ pub struct BugOptions {
     /// Print one JSON object, for another program to read
     #[arg(long, requires = "way")]
     json: bool,
+
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 /// What a demo has been asked for.
 #[derive(Clone, Debug)]
 pub enum Way {
     WholeStory,
-    Simulate(Sim),
+    Simulate(Box<Sim>),
     Explore,
     Threads,
 }
@@ -297,13 +301,25 @@ struct FailureJson<'a> {
 }
 
 impl BugOptions {
-    pub fn way(&self) -> Way {
-        match self.simulation.simulation() {
-            Some(simulation) => Way::Simulate(simulation),
+    /// # Errors
+    ///
+    /// When the recording that is wanted cannot be made.
+    pub fn way(&self) -> anyhow::Result<Way> {
+        let simulation = self.simulation.simulation();
+        if self.trace.is_wanted() && simulation.is_none() {
+            return Err(clap::Error::raw(
+                ErrorKind::MissingRequiredArgument,
+                "--trace records one run, which is that of --sim; add --sim\n",
+            )
+            .into());
+        }
+        self.trace.begin()?;
+        Ok(match simulation {
+            Some(simulation) => Way::Simulate(Box::new(simulation)),
             None if self.explore => Way::Explore,
             None if self.threads => Way::Threads,
             None => Way::WholeStory,
-        }
+        })
     }
 
     pub fn mended(&self) -> bool {

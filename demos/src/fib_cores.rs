@@ -21,7 +21,7 @@ use clap::Parser;
 use futures_lite::future;
 use popleft::{Core, CoreListener, signal};
 
-use crate::cli::{self, ComputeOptions, ServerOptions};
+use crate::cli::{self, ComputeOptions, ServerOptions, TraceOption};
 use crate::fib_tasks::{Server, fib_handler};
 use crate::stop;
 
@@ -51,12 +51,16 @@ struct Options {
 
     #[command(flatten)]
     compute: ComputeOptions,
+
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   fib-cores                             listen on 127.0.0.1:25000 with a loop for each processor
   fib-cores --cores 2                   two loops, whatever the number of processors
+  fib-cores --trace run.jsonl           record the loops: run.jsonl, run.jsonl.2 ...
   fib-cores --compute inline            compute in the loops: half of the clients wait, or none";
 
 fn parse_cores(text: &str) -> Result<NonZeroUsize, String> {
@@ -81,6 +85,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let cores = options.cores.unwrap_or_else(one_for_each).get();
     // The loops wait for the same signals below, but cannot while they compute.
     stop::at_signal(|| {})?;
+    options.trace.begin()?;
     let mut builder = popleft::Runtime::builder().name("fib-cores");
     if let Some(threads) = threads {
         builder = builder.pool_size(threads);

@@ -11,6 +11,8 @@
 //! In the talk: the last minutes, where `yield from` on a socket looks like a blocking call. In the
 //! book: "Await".
 
+mod simulated;
+
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +27,7 @@ use futures_lite::future;
 use popleft::net::{TcpListener, TcpStream};
 use popleft::{JoinHandle, signal};
 
-use crate::cli::{self, ComputeOptions, ServerOptions};
+use crate::cli::{self, ComputeOptions, ServerOptions, TraceOption};
 use crate::fib::fib;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
 use crate::stop;
@@ -144,13 +146,26 @@ struct Options {
 
     #[command(flatten)]
     compute: ComputeOptions,
+
+    #[command(flatten)]
+    trace: TraceOption,
+
+    /// Simulate the server and some clients, and print what they see in virtual time
+    #[arg(long, conflicts_with_all = ["addr", "workers"])]
+    sim: bool,
+
+    /// Which of the possible simulations: the same seed prints the same lines
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "sim")]
+    seed: u64,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   fib-tasks                             listen on 127.0.0.1:25000, compute in 4 threads
   fib-tasks --compute inline            compute in the loop, and see who pays
-  fib-tasks --workers 2                 compute two requests at once";
+  fib-tasks --workers 2                 compute two requests at once
+  fib-tasks --trace run.jsonl           record what the loop does
+  fib-tasks --sim --seed 7              simulate it, clients and network included";
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())
@@ -163,6 +178,11 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn serve(options: Options) -> anyhow::Result<()> {
     let threads = options.compute.threads()?;
+    options.trace.begin()?;
+    if options.sim {
+        let server = Server::new(options.server.rules(), threads.is_some());
+        return simulated::run(server, options.seed);
+    }
     let listener = options.server.listen()?;
     // The loop waits for the same signals below, but cannot while it computes.
     stop::at_signal(|| {})?;

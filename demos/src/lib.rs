@@ -13,9 +13,10 @@
 //! by trying every schedule, shown again and mended; [`exploring`] is what they share.
 //!
 //! [`perf1`], [`perf2`] and [`client`] are the other side: what [`loads`] put on a server.
-//! [`talk`] plays all of it.
+//! [`talk`] plays all of it, and [`choose`] runs a workload of yours in each style.
 
 pub mod blocking;
+pub mod choose;
 pub mod cli;
 pub mod client;
 pub mod countdown;

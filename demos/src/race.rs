@@ -192,6 +192,7 @@ Examples:
   race                         the whole story
   race --explore               try every schedule, and print one that loses an update
   race --sim --schedule 1      that one again, every time
+  race --sim --trace FILE      record a simulated run, with its virtual times
   race --sim --seed 7          chance picks the next task, the same one every time
   race --explore --mended      all schedules of the mended program
   race --threads               threads lose updates too, sometimes";
@@ -210,7 +211,7 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
                 true => mended(story).await,
             }
         });
-        match bug.way() {
+        match bug.way()? {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&run_threads(bug.mended()), out),

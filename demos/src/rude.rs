@@ -228,6 +228,7 @@ Examples:
   rude                         the whole story
   rude --explore               try every schedule, and print one in which the client pays
   rude --sim --schedule 1      that one again, every time
+  rude --sim --trace FILE      record a simulated run, with its virtual times
   rude --explore --polite      a task that yields helps, if the loop is fair
   rude --explore --mended      a thread helps under every schedule
   rude --threads               the loop beside threads, by the clock";
@@ -243,7 +244,7 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         let unmended = if arguments.polite { Manners::Polite } else { Manners::Rude };
         let manners = if bug.mended() { Manners::Helped } else { unmended };
         let demo = demo_of(unmended, bug.mended());
-        match bug.way() {
+        match bug.way()? {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
             Way::Threads => bug.show_threads(&measure(manners), out),

@@ -168,7 +168,7 @@ pub fn work() -> ExitCode {
 
 /// Ends this process as soon as the server is gone, also in the middle of a long computation:
 /// however the server ends, the kernel closes its end of our stdin.
-fn end_with_the_server() {
+pub(crate) fn end_with_the_server() {
     let stdin = io::stdin();
     // Nothing is asked for: that the other end is closed is reported all the same.
     let mut hang_up = [PollFd::new(&stdin, PollFlags::empty())];

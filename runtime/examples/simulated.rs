@@ -1,4 +1,4 @@
-//! A program with deadlines, a job and a signal, once in the real world and once simulated.
+//! A program with deadlines, a job, a connection and a signal, once in the real world and once simulated.
 //!
 //! Under strace one sees what each asks of the system:
 //!
@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use popleft::net::{TcpListener, TcpStream};
 use popleft::sim::{self, Options, Sim, explore};
 use popleft::time::{sleep, timeout};
 use popleft::{spawn, spawn_blocking};
@@ -20,6 +21,14 @@ async fn program() {
     nap.await.unwrap();
     let pressed = timeout(Duration::from_millis(1), popleft::signal::ctrl_c()).await;
     assert!(pressed.is_err(), "nobody pressed it");
+
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    server.write_all(b"hello").await.unwrap();
+    let mut greeting = [0; 5];
+    client.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"hello");
 }
 
 async fn program_with_signal() {

@@ -10,6 +10,8 @@ use crate::event::{Event, Listener};
 use crate::event_loop::EventLoop;
 use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
+#[cfg(feature = "record")]
+use crate::record::{self, Sink};
 use crate::runtime::Runtime;
 use crate::task::deque::Ready;
 use crate::world::World;
@@ -76,6 +78,8 @@ impl Runtime {
 pub struct Builder {
     pub(crate) settings: Settings,
     listener: Option<Listener>,
+    #[cfg(feature = "record")]
+    sinks: Vec<Box<dyn Sink>>,
 }
 
 /// What can be set, and given to another thread.
@@ -183,6 +187,26 @@ impl Builder {
         self
     }
 
+    /// Records everything that happens in the runtime to `sink`; with a second call, to a second
+    /// one too. The recording begins when the runtime is made and ends when it is dropped. See
+    /// [`record`](mod@crate::record).
+    ///
+    /// ```
+    /// use popleft::record::Memory;
+    ///
+    /// let memory = Memory::all();
+    /// let runtime = popleft::Runtime::builder().record(memory.clone()).build().unwrap();
+    /// runtime.block_on(async {});
+    /// for entry in memory.entries() {
+    ///     println!("{:>10?} {:?}", entry.t, entry.event);
+    /// }
+    /// ```
+    #[cfg(feature = "record")]
+    pub fn record(mut self, sink: impl Sink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
     /// Makes the runtime.
     ///
     /// # Errors
@@ -196,15 +220,20 @@ impl Builder {
             settings.pool_idle,
             settings.shutdown_timeout,
         );
+        let polls_between_looks = settings.polls_between_looks;
         let event_loop = EventLoop::new(
             settings.name,
-            settings.polls_between_looks,
+            polls_between_looks,
             settings.spin,
             Ready::new(World::Real),
             Reactor::new()?,
             Box::new(jobs),
         );
-        Ok(Runtime { event_loop: Rc::new(event_loop), listener: self.listener })
+        let event_loop = Rc::new(event_loop);
+        let listener = self.listener;
+        #[cfg(feature = "record")]
+        let listener = record::listener(listener, self.sinks, polls_between_looks, &event_loop);
+        Ok(Runtime { event_loop, listener })
     }
 }
 

@@ -64,8 +64,8 @@ where
 
 impl Builder {
     /// As [`cores`], with runtimes of these settings; their names and those of their threads are
-    /// this one's with `-` and their numbers. A listener is not taken along: it belongs to this
-    /// thread.
+    /// this one's with `-` and their numbers. A listener and sinks are not taken along: they
+    /// belong to this thread. [`record_all`](crate::record::record_all) records them all.
     ///
     /// # Errors
     ///

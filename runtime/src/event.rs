@@ -14,9 +14,10 @@ use std::fmt;
 use std::io::Write as _;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::locks;
 use crate::task::Id;
 use crate::task::body::catching;
 
@@ -29,6 +30,10 @@ pub enum Event {
     Spawn {
         /// The new task.
         task: Id,
+        /// What spawned it: another task, another thread, or code outside any turn.
+        by: Cause,
+        /// The name that it was given.
+        name: Option<Arc<str>>,
         /// The line that spawned it.
         at: Place,
     },
@@ -43,7 +48,10 @@ pub enum Event {
         task: Id,
         /// What it waits for.
         why: Why,
-        /// The line of the `await`; for [`Why::Join`] and [`Why::Lock`] the number of a task.
+        /// The number of the task whose end, or whose lock, it waits for, if that is what it waits
+        /// for and the runtime knows whose it is.
+        on: Option<u32>,
+        /// The line of the `await`.
         at: Place,
     },
     /// The task is finished.
@@ -62,14 +70,33 @@ pub enum Event {
     },
     /// A file descriptor is watched from now on.
     Register {
-        /// The number under which the reactor knows it.
+        /// Its number among all that this loop has watched.
         source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
     },
     /// A file descriptor is no longer watched.
     Deregister {
-        /// The number under which the reactor knew it.
+        /// Its number among all that this loop has watched.
         source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
     },
+    /// A task tried to read from a file descriptor, or to write to it.
+    Io {
+        /// The descriptor's number.
+        source: usize,
+        /// The task that tried.
+        task: Option<Id>,
+        /// [`Why::Read`] or [`Why::Write`]: what it will wait for if this would have blocked.
+        way: Why,
+        /// What came of it.
+        found: Found,
+        /// The line of the `await`.
+        at: Place,
+    },
+    /// The loop looks outside: at what is ready, the inbox and the clock.
+    LookOutside,
     /// The loop asks the system what is ready, and sleeps if it may.
     Wait {
         /// How long it may sleep; `None` is for ever.
@@ -82,18 +109,41 @@ pub enum Event {
     },
     /// A deadline was put among the timers.
     TimerSet {
+        /// Its number among all timers of this loop.
+        timer: u32,
+        /// The task that set it.
+        task: Option<Id>,
         /// When it is due.
         deadline: Instant,
+        /// The line of the `await`.
+        at: Place,
     },
     /// A deadline has come.
     TimerFired {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it wakes; `None` when that is for a waker that is not the runtime's.
+        task: Option<Id>,
         /// When it was due.
         deadline: Instant,
     },
     /// A deadline was taken back before it came.
-    TimerCancelled,
+    TimerCancelled {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it would have woken; `None` as above.
+        task: Option<Id>,
+    },
     /// A job was handed to the thread pool.
     JobSubmit {
+        /// The task that waits for it.
+        task: Id,
+        /// The line that wants it done.
+        at: Place,
+    },
+    /// A thread of the pool has begun with a job. The loop has it told to it like a wake: this
+    /// comes a little later than the beginning itself.
+    JobStart {
         /// The task that waits for it.
         task: Id,
     },
@@ -102,6 +152,22 @@ pub enum Event {
         /// The task that waited for it.
         task: Id,
     },
+}
+
+impl Event {
+    /// A task that waits for another's end, or for its lock, is recorded with that one's number for
+    /// a place.
+    pub(crate) fn pending(task: Id, why: Why, at: Place) -> Event {
+        let (on, at) = match why {
+            Why::Join => (Some(at.number()), Place::UNKNOWN),
+            Why::Lock => match locks::awaited_by(task) {
+                Some((holder, at)) => (holder.map(Id::number), at),
+                None => (None, Place::UNKNOWN),
+            },
+            _ => (None, at),
+        };
+        Event::Pending { task, why, on, at }
+    }
 }
 
 /// How a task ended.
@@ -122,12 +188,25 @@ pub enum Cause {
     Task(Id),
     /// A file descriptor that became ready.
     Source(usize),
-    /// A deadline that came.
-    Timer,
+    /// A deadline that came: the number of its timer.
+    Timer(u32),
+    /// The end of the job that the task waits for.
+    Job,
     /// Another thread, through the inbox.
     Thread,
     /// Code on the loop's own thread, outside any turn.
     Outside,
+}
+
+/// What came of one try to read or to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// It is done; a part counts, and so does the end of the stream.
+    Done,
+    /// It would have blocked.
+    WouldBlock,
+    /// The system refused.
+    Error,
 }
 
 /// What a parked task waits for.
@@ -155,7 +234,7 @@ pub enum Why {
 }
 
 impl Why {
-    const ALL: [Why; 8] = [
+    pub(crate) const ALL: [Why; 8] = [
         Why::Unknown,
         Why::Read,
         Why::Write,
@@ -336,6 +415,13 @@ impl Drop for ListenAgain {
     }
 }
 
+/// Whether anybody listens on this thread: whoever has to prepare something so that there is an
+/// event to tell asks this first.
+#[inline]
+pub(crate) fn is_heard() -> bool {
+    cfg!(not(popleft_bare)) && LISTENING.get()
+}
+
 /// Installs `listener` on this thread and returns the one before it.
 pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
     LISTENING.set(listener.is_some());
@@ -426,12 +512,12 @@ mod tests {
         let count = heard.clone();
         listen(Some(Rc::new(move |_| {
             count.set(count.get() + 1);
-            tell(|| Event::TimerCancelled);
+            tell(|| Event::LookOutside);
         })));
-        tell(|| Event::TimerCancelled);
-        tell(|| Event::TimerCancelled);
+        tell(|| Event::LookOutside);
+        tell(|| Event::LookOutside);
         listen(None);
-        tell(|| Event::TimerCancelled);
+        tell(|| Event::LookOutside);
         assert_eq!(heard.get(), 2);
     }
 }

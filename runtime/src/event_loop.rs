@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::event::{Cause, End, Event, tell};
+use crate::event::{Cause, End, Event, Place, tell};
 use crate::reactor::Reactor;
 use crate::stall::{self, Hope};
 use crate::task::Id;
@@ -121,7 +121,7 @@ impl EventLoop {
         let is_new = self.tasks.end_turn_ready(task, taken.body);
         tell(|| {
             let (why, at) = turn::parked();
-            Event::Pending { task, why, at: at.place() }
+            Event::pending(task, why, at.place())
         });
         if is_new {
             self.ready.push_back(task);
@@ -134,7 +134,7 @@ impl EventLoop {
         let (why, at) = turn::parked();
         let (at, since) = (at.place(), self.looked_at_ms.get());
         self.tasks.end_turn_waiting(task, taken.body, (why, at), since);
-        tell(|| Event::Pending { task, why, at });
+        tell(|| Event::pending(task, why, at));
     }
 
     /// The task has ended: its joiner goes on, and what nobody wants is dropped.
@@ -181,6 +181,7 @@ impl EventLoop {
 
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
+        tell(|| Event::LookOutside);
         if until != Until::Now {
             self.ready.forget_the_crowd();
         }
@@ -217,13 +218,16 @@ impl EventLoop {
         let mut messages = self.messages.take();
         self.inbox.take(&mut messages);
         self.hope.heard_from_outside();
-        turn::set_cause(Cause::Thread);
         for message in messages.drain(..) {
+            turn::set_cause(Cause::Thread);
             match message {
                 Message::Wake(task) => {
-                    self.tasks.left_inbox(task);
+                    turn::set_cause(self.tasks.left_inbox(task));
                     self.wake(task);
                 }
+                // Of a job that was given up nobody speaks any more.
+                Message::JobStarted(task) if self.tasks.has_ended(task) => {}
+                Message::JobStarted(task) => tell(|| Event::JobStart { task }),
                 Message::Spawn(spawn) => self.spawn_for_another_thread(spawn),
                 Message::Abort(task) => self.abort(task),
                 Message::Stop => self.stopped.set(true),
@@ -314,8 +318,13 @@ impl EventLoop {
         if is_ready {
             self.ready.push_back(task);
         }
-        tell(|| Event::Spawn { task, at });
+        self.tell_of_spawn(task, at);
         task
+    }
+
+    fn tell_of_spawn(&self, task: Id, at: Place) {
+        let name = || self.tasks.record(task)?.name().map(Arc::from);
+        tell(|| Event::Spawn { task, by: turn::cause(), name: name(), at });
     }
 
     fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
@@ -388,7 +397,10 @@ fn tell_of_wake(task: Id) {
 /// Makes `event_loop` the one that runs on this thread, until the guard is dropped.
 pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
     let address = Arc::as_ptr(&event_loop.inbox).addr();
+    let cause_before = turn::cause();
+    turn::set_cause(Cause::Outside);
     Entered {
+        cause_before,
         loop_before: CURRENT.replace(Some(event_loop)),
         address_before: turn::set_running_loop(address),
     }
@@ -398,6 +410,7 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
 /// dropped: for what would be done on another thread.
 pub(crate) fn step_out() -> Entered {
     Entered {
+        cause_before: turn::cause(),
         loop_before: CURRENT.replace(None),
         address_before: turn::set_running_loop(turn::NO_LOOP_HERE),
     }
@@ -405,6 +418,7 @@ pub(crate) fn step_out() -> Entered {
 
 /// Puts back what was before.
 pub(crate) struct Entered {
+    cause_before: Cause,
     loop_before: Option<Rc<EventLoop>>,
     address_before: usize,
 }
@@ -412,6 +426,7 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         turn::set_running_loop(self.address_before);
+        turn::set_cause(self.cause_before);
         let left = CURRENT.replace(self.loop_before.take());
         drop(left);
     }

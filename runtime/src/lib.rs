@@ -50,8 +50,11 @@
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
 //! locks.rs        who waits for which lock, and who holds it
+//! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
-//! ---- the windows (they look in; nobody knows them)
+//! ---- the windows, which look in
+//! deadlock.rs     who waits for whom when nothing can happen; the loop opens it when it gives up
+//! record/         a run's events, kept in memory or in a file, and read back
 //! sim/            the simulated world: a virtual clock, chosen schedules, all schedules
 //! ```
 
@@ -67,6 +70,8 @@ compile_error!(
 pub mod event;
 pub mod generator;
 pub mod net;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "signal")]
 pub mod signal;
 pub mod sim;
@@ -76,9 +81,11 @@ pub mod time;
 
 mod builder;
 mod cores;
+mod deadlock;
 mod event_loop;
 mod handle;
 mod locks;
+mod network;
 mod offload;
 mod reactor;
 mod runtime;

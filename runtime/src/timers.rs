@@ -61,6 +61,13 @@ pub(crate) struct Key {
     sequence: u32,
 }
 
+impl Key {
+    /// The timer's number among all that its loop has had.
+    pub(crate) fn number(self) -> u32 {
+        self.sequence
+    }
+}
+
 impl Timers {
     /// The timers of a loop that started at `started`.
     pub(crate) fn new(started: Instant) -> Self {
@@ -81,7 +88,6 @@ impl Timers {
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
         let due = self.count(deadline);
         self.fresh.borrow_mut().push(Entry { due, sequence, row });
-        tell(|| Event::TimerSet { deadline });
         Key { row, sequence }
     }
 
@@ -120,8 +126,8 @@ impl Timers {
         let row = rows.remove(key.row as usize);
         self.forget(key, &rows);
         drop(rows);
+        tell(|| Event::TimerCancelled { timer: key.sequence, task: row.waker.task() });
         drop(row);
-        tell(|| Event::TimerCancelled);
     }
 
     /// A timer's row is gone: so is its entry, if it was the last one set; else the entry is dead.
@@ -170,18 +176,18 @@ impl Timers {
 
     /// Wakes whoever waits for a deadline at or before `now`, earliest first.
     pub(crate) fn fire(&self, now: Instant) {
-        while let Some((deadline, waker)) = self.pop_due(now) {
-            turn::set_cause(Cause::Timer);
-            tell(|| Event::TimerFired { deadline });
+        while let Some((deadline, timer, waker)) = self.pop_due(now) {
+            turn::set_cause(Cause::Timer(timer));
+            tell(|| Event::TimerFired { timer, task: waker.task(), deadline });
             waker.wake();
         }
     }
 
-    fn pop_due(&self, now: Instant) -> Option<(Instant, LocalWaker)> {
+    fn pop_due(&self, now: Instant) -> Option<(Instant, u32, LocalWaker)> {
         let deadline = self.next_deadline().filter(|&deadline| deadline <= now)?;
         let Reverse(entry) = self.heap.borrow_mut().pop()?;
         let row = self.rows.borrow_mut().remove(entry.row as usize);
-        Some((deadline, row.waker))
+        Some((deadline, entry.sequence, row.waker))
     }
 }
 

@@ -112,6 +112,14 @@ pub(crate) fn task() -> Id {
     }
 }
 
+/// The task whose turn it is, if there is one.
+pub(crate) fn task_if_any() -> Option<Id> {
+    match cause() {
+        Cause::Task(task) => Some(task),
+        _ => None,
+    }
+}
+
 /// The running task is about to be polled with `waker`.
 #[inline]
 pub(crate) fn set_own_waker(waker: &Waker) {

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::network::Network;
 use crate::task::Id;
 
 /// The world a loop runs in.
@@ -37,9 +38,12 @@ pub(crate) trait Simulation {
     /// the sources that are ready to `reports`.
     fn wait(&self, until: Until, reports: &mut Vec<Report>);
 
-    /// When the next thing happens that was set going before: a job's end, a signal. `None` when
-    /// only a deadline of the loop's own is left, if that.
+    /// When the next thing happens that was set going before: a job's end, a signal, a packet's
+    /// arrival. `None` when only a deadline of the loop's own is left, if that.
     fn next_event(&self) -> Option<Instant>;
+
+    /// The network on which its programs listen and connect.
+    fn network(&self) -> &dyn Network;
 
     /// Hears of each `signal` that is raised from now on.
     #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
@@ -91,6 +95,15 @@ impl World {
         match self {
             World::Real => ready.pop_front(),
             World::Simulated(simulation) => simulation.choose(ready),
+        }
+    }
+
+    /// The network, when it is not the system's.
+    #[inline]
+    pub(crate) fn network(&self) -> Option<&dyn Network> {
+        match self {
+            World::Real => None,
+            World::Simulated(simulation) => Some(simulation.network()),
         }
     }
 

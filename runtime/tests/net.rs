@@ -597,8 +597,8 @@ fn each_socket_is_registered_once_and_deregistered_once() {
     let kept = log.clone();
     let runtime = Runtime::builder()
         .listener(move |event| match event {
-            Event::Register { source } => kept.borrow_mut().push(("register", *source)),
-            Event::Deregister { source } => kept.borrow_mut().push(("deregister", *source)),
+            Event::Register { source, .. } => kept.borrow_mut().push(("register", *source)),
+            Event::Deregister { source, .. } => kept.borrow_mut().push(("deregister", *source)),
             _ => {}
         })
         .build()

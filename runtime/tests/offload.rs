@@ -303,7 +303,7 @@ fn each_job_is_told_when_it_goes_and_when_it_comes_back() {
     let kept = events.clone();
     let runtime = Runtime::builder()
         .listener(move |event| match event {
-            Event::JobSubmit { task } => kept.borrow_mut().push(("submit", *task)),
+            Event::JobSubmit { task, .. } => kept.borrow_mut().push(("submit", *task)),
             Event::JobDone { task } => kept.borrow_mut().push(("done", *task)),
             _ => {}
         })

@@ -184,7 +184,7 @@ fn a_job_finds_itself_outside_the_loop_as_on_a_thread() {
         let answer = asked.await.unwrap().await;
         assert_eq!(answer, Ok(42));
     });
-    assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Thread);
+    assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Job);
     sim.run(async {
         let handle = Handle::current().unwrap();
         let blocks = spawn_blocking(move || handle.spawn(async {}).wait());
@@ -239,8 +239,8 @@ fn story(sim: Sim) -> (Vec<(Duration, String)>, Schedule) {
         let start = zero.get().unwrap_or_else(time::now);
         zero.set(Some(start));
         let text = match event {
-            Event::TimerSet { deadline } => format!("set {:?}", *deadline - start),
-            Event::TimerFired { deadline } => format!("fired {:?}", *deadline - start),
+            Event::TimerSet { deadline, .. } => format!("set {:?}", *deadline - start),
+            Event::TimerFired { deadline, .. } => format!("fired {:?}", *deadline - start),
             other => format!("{other:?}"),
         };
         heard.borrow_mut().push((sim::elapsed(), text));
@@ -1140,6 +1140,7 @@ fn no_socket_thread_or_clock_of_the_system_is_touched() {
     let real = calls_of("real");
     assert!(real.iter().any(|call| call.contains("epoll_")), "{real:#?}");
     assert!(real.iter().any(|call| call.contains("clone")), "{real:#?}");
+    assert!(real.iter().any(|call| call.contains("socket(")), "{real:#?}");
     let simulated = calls_of("simulated");
     assert!(simulated.is_empty(), "{simulated:#?}");
 }

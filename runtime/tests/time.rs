@@ -170,7 +170,7 @@ fn a_dropped_sleep_leaves_no_timer() {
     let runtime = Runtime::builder()
         .listener(move |event| match event {
             Event::TimerSet { .. } => kept.borrow_mut().push("set"),
-            Event::TimerCancelled => kept.borrow_mut().push("cancelled"),
+            Event::TimerCancelled { .. } => kept.borrow_mut().push("cancelled"),
             Event::TimerFired { .. } => kept.borrow_mut().push("fired"),
             _ => {}
         })

@@ -22,8 +22,8 @@ pub struct Group {
     pub name: String,
     /// Every code line stands in exactly one place of the book.
     pub owned: Option<Percentage>,
-    /// All of the files together have no more lines of code than this, tests not counted, nor lines
-    /// on which brackets are closed and nothing else.
+    /// All of the files together have no more lines of code than this, tests not counted, nor
+    /// imports, attributes, and lines on which brackets are closed and nothing else.
     pub at_most: Option<usize>,
     /// Every file is shown whole, or as the new side of a difference.
     #[serde(default)]

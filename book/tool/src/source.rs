@@ -84,10 +84,16 @@ impl SourceFile {
         numbers.filter(|n| self.kind(*n) == LineKind::Code && !self.is_test(*n))
     }
 
-    /// How many of them say more than where something ends.
+    /// How many of them say what is done: brackets that close, imports and attributes do not.
     pub fn telling_lines(&self) -> usize {
         let closes = |c: char| ")]};,>".contains(c) || c.is_whitespace();
-        self.code_lines().filter(|n| !self.line(*n).chars().all(closes)).count()
+        let tells = |line: &str| {
+            let line = line.trim_start();
+            let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
+            !line.chars().all(closes)
+                && !["use ", "pub use ", "#["].iter().any(|start| line.starts_with(start))
+        };
+        self.code_lines().filter(|n| tells(self.line(*n))).count()
     }
 }
 

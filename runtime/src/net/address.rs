@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::async_io::simulated;
 use crate::offload::spawn_blocking;
 use crate::task::JoinError;
 
@@ -26,7 +27,8 @@ pub enum Target {
     Name(String),
 }
 
-/// All addresses of `host`, for example of `"localhost:80"`. The lookup runs on the thread pool.
+/// All addresses of `host`, for example of `"localhost:80"`. The lookup runs on the thread pool;
+/// in a simulated run the table of its network is asked instead.
 ///
 /// # Errors
 ///
@@ -50,6 +52,9 @@ pub(super) async fn resolve(host: impl ToSocketAddrs) -> io::Result<Vec<SocketAd
     match host.target() {
         Target::Addresses(addresses) => Ok(addresses),
         Target::Name(name) => {
+            if let Some(found) = simulated(|network| network.look_up(&name)) {
+                return found;
+            }
             spawn_blocking(move || look_up(&name)).await.map_err(lookup_failed)?
         }
     }

@@ -12,8 +12,10 @@ use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::event::{Place, Why};
+use crate::event::{Event, Found, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
+use crate::network::{Network, Watchable, Watched};
+use crate::reactor::number_of;
 use crate::reactor::source::{Source, Ticket, Way};
 use crate::turn::{self, At};
 
@@ -54,6 +56,8 @@ struct Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.event_loop.reactor.deregister(self.key);
+        let source = number_of(self.key);
+        tell(|| Event::Deregister { source, task: turn::task_if_any() });
     }
 }
 
@@ -69,26 +73,10 @@ impl<T: AsFd + 'static> Async<T> {
     /// # Errors
     ///
     /// When no runtime is running on this thread, when the system refuses to watch it (a regular
-    /// file, for example, is never "not ready"), and when memory for the watch runs out.
+    /// file, for example, is never "not ready"), when memory for the watch runs out, and in a
+    /// simulated run, which has no file descriptors.
     pub fn new(io: T) -> io::Result<Self> {
-        let Some(event_loop) = event_loop::current() else {
-            return Err(io::Error::other(
-                "cannot watch a file descriptor: no runtime is running on this thread",
-            ));
-        };
-        rustix::io::ioctl_fionbio(&io, true)?;
-        let source = event_loop.reactor.register(io)?;
-        let key = source.key;
-        Ok(Async { registration: Registration { event_loop, key }, source })
-    }
-
-    /// Ends the watch and returns the descriptor. It stays non-blocking.
-    pub fn into_inner(self) -> T {
-        drop(self.registration);
-        match Rc::into_inner(self.source) {
-            Some(source) => source.into_io(),
-            None => unreachable!("the reactor held the other reference"),
-        }
+        Async::watch(io)
     }
 
     /// Waits until there is something to read, or the end, or an error.
@@ -127,6 +115,34 @@ impl<T: AsFd + 'static> Async<T> {
     {
         self.operation(Way::Write, operation)
     }
+}
+
+impl<T: Watched> Async<T> {
+    /// Has the loop watch `io`; a descriptor is made non-blocking.
+    pub(super) fn watch(io: T) -> io::Result<Self> {
+        let Some(event_loop) = event_loop::current() else {
+            return Err(io::Error::other(
+                "cannot watch a file descriptor: no runtime is running on this thread",
+            ));
+        };
+        if let Watchable::Descriptor(fd) = io.watchable() {
+            only_in_the_real_world()?;
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        let source = event_loop.reactor.register(io)?;
+        let key = source.key;
+        tell(|| Event::Register { source: number_of(key), task: turn::task_if_any() });
+        Ok(Async { registration: Registration { event_loop, key }, source })
+    }
+
+    /// Ends the watch and returns the descriptor. It stays non-blocking.
+    pub fn into_inner(self) -> T {
+        drop(self.registration);
+        match Rc::into_inner(self.source) {
+            Some(source) => source.into_io(),
+            None => unreachable!("the reactor held the other reference"),
+        }
+    }
 
     #[track_caller]
     pub(super) fn operation<R, F>(&self, way: Way, operation: F) -> Operation<'_, T, F>
@@ -149,7 +165,7 @@ impl<T: AsFd + 'static> Async<T> {
         way: Way,
         ticket: &mut Option<Ticket>,
         cx: &Context<'_>,
-        place: impl FnOnce() -> Place,
+        place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         if !self.registration.is_of_the_running_loop() {
@@ -157,7 +173,9 @@ impl<T: AsFd + 'static> Async<T> {
         }
         ready!(turn::take_share(cx));
         while self.source.may_be_ready(way) {
-            match operation(self.source.io()) {
+            let result = operation(self.source.io());
+            tell(|| self.tried(way, &result, place()));
+            match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.source.set_not_ready(way);
                 }
@@ -170,12 +188,19 @@ impl<T: AsFd + 'static> Async<T> {
         }
         let reactor = &self.registration.event_loop.reactor;
         reactor.wait_for(&self.source, way, ticket, cx.waker())?;
-        let why = match way {
-            Way::Read => Why::Read,
-            Way::Write => Why::Write,
-        };
-        turn::park(why, At::Place(place()));
+        turn::park(why_of(way), At::Place(place()));
         Poll::Pending
+    }
+
+    #[cold]
+    fn tried<R>(&self, way: Way, result: &io::Result<R>, at: Place) -> Event {
+        let found = match result {
+            Ok(_) => Found::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Found::WouldBlock,
+            Err(_) => Found::Error,
+        };
+        let source = number_of(self.source.key);
+        Event::Io { source, task: turn::task_if_any(), way: why_of(way), found, at }
     }
 
     /// The next try has to wait for a report.
@@ -212,6 +237,26 @@ impl<T: fmt::Debug> fmt::Debug for Async<T> {
     }
 }
 
+fn why_of(way: Way) -> Why {
+    match way {
+        Way::Read => Why::Read,
+        Way::Write => Why::Write,
+    }
+}
+
+/// Asks the running loop's network, if its world has one that is simulated.
+pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
+    event_loop::current()?.ready.world().network().map(ask)
+}
+
+/// Fails when the running loop is simulated: it watches no descriptors of the system.
+pub(super) fn only_in_the_real_world() -> io::Result<()> {
+    match event_loop::current() {
+        Some(event_loop) => event_loop.reactor.kernel().map(drop),
+        None => Ok(()),
+    }
+}
+
 #[cold]
 fn used_elsewhere() -> io::Error {
     io::Error::other(
@@ -229,14 +274,14 @@ fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
 }
 
 /// One future's wait for one way of a source, given up when it is dropped.
-pub(crate) struct Wait<'a, T: AsFd + 'static> {
+pub(crate) struct Wait<'a, T: Watched> {
     pub(super) io: &'a Async<T>,
     way: Way,
     ticket: Option<Ticket>,
     at: &'static Location<'static>,
 }
 
-impl<T: AsFd + 'static> Wait<'_, T> {
+impl<T: Watched> Wait<'_, T> {
     #[inline]
     pub(super) fn poll<R>(
         &mut self,
@@ -256,7 +301,7 @@ impl<T: AsFd + 'static> Wait<'_, T> {
     }
 }
 
-impl<T: AsFd + 'static> Drop for Wait<'_, T> {
+impl<T: Watched> Drop for Wait<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.io.stop_waiting(self.way, &mut self.ticket);
@@ -267,17 +312,17 @@ impl<T: AsFd + 'static> Drop for Wait<'_, T> {
 ///
 /// Dropping it gives up the wait; the operation was done either wholly or not at all.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Operation<'a, T: AsFd + 'static, F> {
+pub struct Operation<'a, T: Watched, F> {
     wait: Wait<'a, T>,
     operation: F,
 }
 
 // The operation is called, never pinned.
-impl<T: AsFd + 'static, F> Unpin for Operation<'_, T, F> {}
+impl<T: Watched, F> Unpin for Operation<'_, T, F> {}
 
 impl<T, F, R> Future for Operation<'_, T, F>
 where
-    T: AsFd + 'static,
+    T: Watched,
     F: FnMut(&T) -> io::Result<R>,
 {
     type Output = io::Result<R>;
@@ -289,7 +334,7 @@ where
     }
 }
 
-impl<T: AsFd + 'static, F> fmt::Debug for Operation<'_, T, F> {
+impl<T: Watched, F> fmt::Debug for Operation<'_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation").finish_non_exhaustive()
     }

@@ -1,13 +1,15 @@
 //! Sockets whose operations are futures.
 //!
 //! Everything here is [`Async<T>`]: a non-blocking file descriptor that the loop watches, and one
-//! rule: try the system call; if it would block, wait for the reactor's report and try again.
+//! rule: try the system call; if it would block, wait for the reactor's report and try again. In a
+//! simulated run TCP goes over the simulated network instead, by the same rule.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `async_io.rs` | `Async<T>` and the rule |
 //! | `stream.rs` | reading and writing, the same for TCP and Unix sockets; the two halves |
 //! | `tcp.rs` | `TcpListener`, and connecting |
+//! | `socket.rs` | what is inside these: the system's socket, or a simulated one |
 //! | `unix.rs` | `UnixStream` |
 //! | `address.rs` | host names |
 //!
@@ -15,6 +17,7 @@
 
 mod address;
 mod async_io;
+mod socket;
 mod stream;
 mod tcp;
 mod unix;

@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
 use super::async_io::{Async, Wait};
+use super::socket::{TcpSocket, descriptor_of, not_of_the_system};
 use crate::event::Place;
+use crate::network::Watched;
 use crate::reactor::source::{Ticket, Way};
 
 /// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
@@ -27,7 +29,7 @@ use crate::reactor::source::{Ticket, Way};
 /// Dropping it closes the connection. If bytes that were received have not been read, TCP then
 /// resets it, and the other side may lose the last bytes that were sent.
 pub struct Stream<T: Socket> {
-    io: Async<T>,
+    io: Async<T::Held>,
     /// The waits of `AsyncRead` and `AsyncWrite`, whose polls have no future to keep them in.
     reading: Cell<Option<Ticket>>,
     writing: Cell<Option<Ticket>>,
@@ -36,15 +38,29 @@ pub struct Stream<T: Socket> {
 /// The system's sockets that a [`Stream`] can hold.
 pub trait Socket: AsFd + fmt::Debug + Sized + sealed::Socket + 'static {}
 
+use sealed::Bytes;
+
 impl Socket for std::net::TcpStream {}
 impl Socket for std::os::unix::net::UnixStream {}
 
 pub(super) mod sealed {
+    use std::fmt::Debug;
     use std::io::{self, IoSlice, IoSliceMut};
     use std::net::Shutdown;
 
+    use crate::network::Watched;
+
+    /// A system's socket, and what a stream holds in its place: the same, or one that may as well
+    /// be simulated.
+    pub trait Socket: Sized {
+        type Held: Bytes + Debug + Watched;
+
+        fn hold(self) -> Self::Held;
+        fn release(held: Self::Held) -> Self;
+    }
+
     /// What sockets have in common and the standard library has no trait for.
-    pub trait Socket {
+    pub trait Bytes {
         fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
         fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
         fn send(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -55,7 +71,7 @@ pub(super) mod sealed {
 
 macro_rules! socket {
     ($socket:ty) => {
-        impl sealed::Socket for $socket {
+        impl sealed::Bytes for $socket {
             #[inline]
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 (&*self).read(buffer)
@@ -80,11 +96,38 @@ macro_rules! socket {
 socket!(std::net::TcpStream);
 socket!(std::os::unix::net::UnixStream);
 
+impl sealed::Socket for std::net::TcpStream {
+    type Held = TcpSocket;
+
+    fn hold(self) -> TcpSocket {
+        TcpSocket::System(self)
+    }
+
+    fn release(held: TcpSocket) -> Self {
+        match held {
+            TcpSocket::System(socket) => socket,
+            TcpSocket::Simulated(_) => not_of_the_system(),
+        }
+    }
+}
+
+impl sealed::Socket for std::os::unix::net::UnixStream {
+    type Held = Self;
+
+    fn hold(self) -> Self {
+        self
+    }
+
+    fn release(held: Self) -> Self {
+        held
+    }
+}
+
 /// Receives, and after a short read has the next one wait: the system gave all that it had, and
 /// asking again would cost a call to hear that. Should more have come in the meantime, or the
 /// end, the reactor reports it.
 #[inline]
-fn receive<T: Socket>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Result<usize> {
+fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Result<usize> {
     let length = socket.receive(buffer)?;
     if 0 < length && length < buffer.len() {
         io.set_not_ready(Way::Read);
@@ -93,7 +136,7 @@ fn receive<T: Socket>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Resul
 }
 
 impl<T: Socket> Stream<T> {
-    pub(super) fn new(io: Async<T>) -> Self {
+    pub(super) fn new(io: Async<T::Held>) -> Self {
         Stream { io, reading: Cell::new(None), writing: Cell::new(None) }
     }
 
@@ -101,14 +144,20 @@ impl<T: Socket> Stream<T> {
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, and when the system refuses to watch it.
+    /// When no runtime is running on this thread, when the system refuses to watch it, and in a
+    /// simulated run, which has no sockets of the system.
     pub fn from_std(socket: T) -> io::Result<Self> {
-        Async::new(socket).map(Stream::new)
+        Async::watch(socket.hold()).map(Stream::new)
     }
 
     /// Ends the watch and returns the system's socket. It stays non-blocking.
+    ///
+    /// # Panics
+    ///
+    /// When the socket is simulated.
+    #[track_caller]
     pub fn into_std(self) -> T {
-        self.io.into_inner()
+        T::release(self.io.into_inner())
     }
 
     /// Reads what there is, at most as much as `buffer` holds, waiting until there is something.
@@ -191,14 +240,14 @@ impl<T: Socket> Stream<T> {
         (reading, OwnedWriteHalf { stream })
     }
 
-    pub(super) fn io(&self) -> &Async<T> {
+    pub(super) fn io(&self) -> &Async<T::Held> {
         &self.io
     }
 
     fn poll_read_with<R>(
         &self,
         cx: &Context<'_>,
-        operation: impl FnMut(&T) -> io::Result<R>,
+        operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let mut ticket = self.reading.take();
         let place = || Place::VIA_ASYNC_READ;
@@ -210,7 +259,7 @@ impl<T: Socket> Stream<T> {
     fn poll_write_with<R>(
         &self,
         cx: &Context<'_>,
-        operation: impl FnMut(&T) -> io::Result<R>,
+        operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let mut ticket = self.writing.take();
         let place = || Place::VIA_ASYNC_WRITE;
@@ -220,9 +269,11 @@ impl<T: Socket> Stream<T> {
     }
 }
 
+/// A simulated socket has no file descriptor: there this panics.
 impl<T: Socket> AsFd for Stream<T> {
+    #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
+        descriptor_of(self.io.get_ref())
     }
 }
 
@@ -237,7 +288,7 @@ impl<T: Socket> fmt::Debug for Stream<T> {
 /// The future of [`Stream::read_exact`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReadExact<'a, T: Socket> {
-    wait: Wait<'a, T>,
+    wait: Wait<'a, T::Held>,
     rest: &'a mut [u8],
 }
 
@@ -268,7 +319,7 @@ impl<T: Socket> fmt::Debug for ReadExact<'_, T> {
 /// The future of [`Stream::write_all`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct WriteAll<'a, T: Socket> {
-    wait: Wait<'a, T>,
+    wait: Wait<'a, T::Held>,
     rest: &'a [u8],
 }
 
@@ -520,6 +571,17 @@ mod tests {
     impl Socket for Counting {}
 
     impl sealed::Socket for Counting {
+        type Held = Self;
+
+        fn hold(self) -> Self {
+            self
+        }
+        fn release(held: Self) -> Self {
+            held
+        }
+    }
+
+    impl Bytes for Counting {
         fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
             self.receives.set(self.receives.get() + 1);
             self.socket.receive(buffer)

@@ -16,7 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{ToSocketAddrs, resolve};
 use super::async_io::{Async, Wait};
+use super::socket::{ListeningSocket, TcpSocket, descriptor_of, not_of_the_system};
 use super::stream::Stream;
+use crate::network::Listen;
 use crate::reactor::source::Way;
 use crate::time::Sleep;
 
@@ -49,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # std::io::Result::Ok(())
 /// ```
 pub struct TcpListener {
-    io: Async<net::TcpListener>,
+    io: Async<ListeningSocket>,
     /// It has said that the system has no descriptor left.
     told: Cell<bool>,
 }
@@ -85,12 +87,22 @@ impl ListenOptions {
     pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let mut last_error = None;
         for address in resolve(address).await? {
-            match self.listen(address) {
-                Ok(listener) => return TcpListener::from_std(listener),
+            match self.socket(address).and_then(TcpListener::watch) {
+                Ok(listener) => return Ok(listener),
                 Err(error) => last_error = Some(error),
             }
         }
         Err(last_error.unwrap_or_else(no_addresses))
+    }
+
+    /// A listener of the running loop's world.
+    fn socket(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
+        let backlog = usize::try_from(self.backlog).unwrap_or(0);
+        let asked = Listen { backlog, reuse_port: self.reuse_port };
+        match ListeningSocket::simulated(address, asked) {
+            Some(listener) => listener,
+            None => self.listen(address).map(ListeningSocket::System),
+        }
     }
 
     /// The system's listener, which no loop watches yet.
@@ -128,14 +140,27 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, and when the system refuses to watch it.
+    /// When no runtime is running on this thread, when the system refuses to watch it, and in a
+    /// simulated run, which has no sockets of the system.
     pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
-        Ok(TcpListener { io: Async::new(listener)?, told: Cell::new(false) })
+        TcpListener::watch(ListeningSocket::System(listener))
+    }
+
+    fn watch(listener: ListeningSocket) -> io::Result<TcpListener> {
+        Ok(TcpListener { io: Async::watch(listener)?, told: Cell::new(false) })
     }
 
     /// Ends the watch and returns the system's listener. It stays non-blocking.
+    ///
+    /// # Panics
+    ///
+    /// When the listener is simulated.
+    #[track_caller]
     pub fn into_std(self) -> net::TcpListener {
-        self.io.into_inner()
+        match self.io.into_inner() {
+            ListeningSocket::System(listener) => listener,
+            ListeningSocket::Simulated(_) => not_of_the_system(),
+        }
     }
 
     /// Waits for a connection and accepts it.
@@ -166,9 +191,11 @@ impl TcpListener {
     }
 }
 
+/// A simulated listener has no file descriptor: there this panics.
 impl AsFd for TcpListener {
+    #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
+        descriptor_of(self.io.get_ref())
     }
 }
 
@@ -182,7 +209,7 @@ impl fmt::Debug for TcpListener {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Accept<'a> {
     listener: &'a TcpListener,
-    wait: Wait<'a, net::TcpListener>,
+    wait: Wait<'a, ListeningSocket>,
     /// The system had no descriptor left a moment ago.
     pause: Option<Sleep>,
 }
@@ -197,9 +224,9 @@ impl Future for Accept<'_> {
                 ready!(Pin::new(pause).poll(cx));
                 this.pause = None;
             }
-            let accepted = ready!(this.wait.poll(cx, net::TcpListener::accept));
+            let accepted = ready!(this.wait.poll(cx, ListeningSocket::accept));
             let watched = accepted.and_then(|(socket, address)| {
-                TcpStream::from_std(socket).map(|stream| (stream, address))
+                Async::watch(socket).map(|io| (TcpStream::new(io), address))
             });
             match watched {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -292,27 +319,15 @@ impl TcpStream {
 }
 
 async fn connect_to(address: SocketAddr, at: &'static Location<'static>) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        Err(error) if is_under_way(&error) => {}
-        Err(error) => return Err(error),
-    }
+    let socket = TcpSocket::connecting_to(address)?;
     // Watched from here on: before `connect` the system would report a hang-up.
-    let stream = TcpStream::from_std(socket.into())?;
+    let stream = TcpStream::new(Async::watch(socket)?);
     let wait = stream.io().wait(Way::Write, at);
     wait.perform(has_connected).await?;
     Ok(stream)
 }
 
-/// Whether the connection is being made; also when a signal interrupted the call.
-fn is_under_way(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted
-        || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
-}
-
-fn has_connected(socket: &net::TcpStream) -> io::Result<()> {
+fn has_connected(socket: &TcpSocket) -> io::Result<()> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::async_io::only_in_the_real_world;
 use super::stream::Stream;
 use crate::time::Sleep;
 
@@ -37,8 +38,10 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, and when the system has no descriptors left.
+    /// When no runtime is running on this thread, when the system has no descriptors left, and in a
+    /// simulated run, which has none.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        only_in_the_real_world()?;
         let (left, right) = net::UnixStream::pair()?;
         Ok((UnixStream::from_std(left)?, UnixStream::from_std(right)?))
     }
@@ -49,14 +52,15 @@ impl UnixStream {
     ///
     /// # Errors
     ///
-    /// When nobody listens there, when it may not be used, and when no runtime is running on this
-    /// thread.
+    /// When nobody listens there, when it may not be used, when no runtime is running on this
+    /// thread, and in a simulated run.
     #[track_caller]
     pub fn connect<P: AsRef<Path>>(
         path: P,
     ) -> impl Future<Output = io::Result<UnixStream>> + use<P> {
         let at = Location::caller();
         async move {
+            only_in_the_real_world()?;
             let address = SockAddr::unix(path)?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.set_nonblocking(true)?;

@@ -15,11 +15,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use crate::event::{Event, Place, Why, tell};
+use crate::event::{self, Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
 use crate::task::body::{TaskBody, catching};
+use crate::task::deque::{Inbox, Message};
 use crate::task::table::NewTask;
-use crate::task::{JoinError, JoinHandle};
+use crate::task::{Id, JoinError, JoinHandle};
 use crate::turn::{self, At};
 use crate::world::Job;
 
@@ -62,7 +63,7 @@ where
     let Some(event_loop) = event_loop::current() else {
         panic!("cannot spawn a blocking job: no runtime is running on this thread");
     };
-    let mut job = None;
+    let mut job: Option<Arc<dyn Job>> = None;
     // The task has nothing to do before its job is done, so it begins as one that waits.
     let spawned_at = Place::of(Location::caller());
     let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
@@ -73,10 +74,37 @@ where
         Some(Box::pin(TaskBody::new(outcome, waker)))
     });
     if let Some(job) = job {
-        tell(|| Event::JobSubmit { task });
+        tell(|| Event::JobSubmit { task, at: spawned_at });
+        let job = match event::is_heard() {
+            true => Arc::new(ToldJob { job, task, inbox: event_loop.inbox.clone() }),
+            false => job,
+        };
         event_loop.jobs.submit(job);
     }
     JoinHandle::new(task, event_loop)
+}
+
+/// A job whose beginning is an event. Nobody listens on the pool's threads, so the loop is sent
+/// word and tells it.
+struct ToldJob {
+    job: Arc<dyn Job>,
+    task: Id,
+    inbox: Arc<Inbox>,
+}
+
+impl Job for ToldJob {
+    fn run(&self) {
+        let task = self.task;
+        match event::is_heard() {
+            true => tell(|| Event::JobStart { task }),
+            false => drop(self.inbox.send(Message::JobStarted(task))),
+        }
+        self.job.run();
+    }
+
+    fn refuse(&self, error: io::Error) {
+        self.job.refuse(error);
+    }
 }
 
 /// What the loop's side and the thread's side share.

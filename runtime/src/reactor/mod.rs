@@ -14,7 +14,6 @@ pub(crate) mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
@@ -22,6 +21,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
+use crate::network::{Watchable, Watched};
 use crate::task::waker::LocalWaker;
 use crate::turn;
 use crate::world::Simulation;
@@ -51,11 +51,16 @@ struct Row {
     /// The key under which the system reports it: row and generation, so that a report for a
     /// source that is gone is never taken for one of the source that came after it.
     key: usize,
-    source: Rc<Source<dyn AsFd>>,
+    source: Rc<Source<dyn Watched>>,
 }
 
 /// Where in a key the generation begins.
 const GENERATION: u32 = usize::BITS / 2;
+
+/// The source's number among all that were registered, as events tell it.
+pub(crate) fn number_of(key: usize) -> usize {
+    key >> GENERATION
+}
 
 fn row_of(key: usize) -> usize {
     key & ((1 << GENERATION) - 1)
@@ -103,19 +108,20 @@ impl Reactor {
     // ===== from `net` ===========================================================================
 
     /// Watches `io` from now on.
-    pub(crate) fn register<T: AsFd + 'static>(&self, io: T) -> io::Result<Rc<Source<T>>> {
+    pub(crate) fn register<T: Watched>(&self, io: T) -> io::Result<Rc<Source<T>>> {
         let armed = Interest { read: true, write: false };
         let mut sources = self.sources.borrow_mut();
         let entry = sources.vacant_entry();
         // The top bit stays clear: the highest keys are not for sources.
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
-        self.kernel()?.add(&io, key, armed)?;
+        match io.watchable() {
+            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, armed)?,
+            Watchable::Simulated(socket) => socket.watch(key, armed),
+        }
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io, armed));
         entry.insert(Row { key, source: source.clone() });
-        drop(sources);
-        tell(|| Event::Register { source: key });
         Ok(source)
     }
 
@@ -126,20 +132,22 @@ impl Reactor {
         let Some(Row { source, .. }) = row else {
             return;
         };
-        // It fails only for a descriptor that somebody else has closed already.
-        let _ = self.kernel().and_then(|kernel| kernel.delete(source.fd()));
+        match source.watchable() {
+            // It fails only for a descriptor that somebody else has closed already.
+            Watchable::Descriptor(fd) => drop(self.kernel().map(|kernel| kernel.delete(fd))),
+            Watchable::Simulated(socket) => socket.unwatch(),
+        }
         let mut left = Vec::new();
         for way in [Way::Read, Way::Write] {
             source.direction(way).take_all(&mut left, key);
         }
         self.waiting.set(self.waiting.get() - left.len());
         drop(left);
-        tell(|| Event::Deregister { source: key });
     }
 
     /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:
     /// empty at its first wait, and to be given back with [`Reactor::stop_waiting`].
-    pub(crate) fn wait_for<T: AsFd>(
+    pub(crate) fn wait_for<T: Watched>(
         &self,
         source: &Source<T>,
         way: Way,
@@ -160,7 +168,7 @@ impl Reactor {
     }
 
     /// Gives a claim back: its holder got what it wanted, or wants it no more.
-    pub(crate) fn stop_waiting<T: AsFd>(
+    pub(crate) fn stop_waiting<T: Watched>(
         &self,
         source: &Source<T>,
         way: Way,
@@ -173,7 +181,7 @@ impl Reactor {
         }
     }
 
-    fn arm<T: AsFd>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
+    fn arm<T: Watched>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
         let mut wanted = source.armed.get();
         match way {
             Way::Read => wanted.read = true,
@@ -182,12 +190,21 @@ impl Reactor {
         if wanted == source.armed.get() {
             return Ok(());
         }
-        self.kernel()?.modify(source.fd(), source.key, wanted)?;
+        self.watch(source, wanted)
+    }
+
+    /// Has `source` watched as `wanted`.
+    fn watch<T: Watched + ?Sized>(&self, source: &Source<T>, wanted: Interest) -> io::Result<()> {
+        match source.watchable() {
+            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, wanted)?,
+            Watchable::Simulated(socket) => socket.watch(source.key, wanted),
+        }
         source.armed.set(wanted);
         Ok(())
     }
 
-    fn kernel(&self) -> io::Result<&Waiter> {
+    /// An error in a simulation.
+    pub(crate) fn kernel(&self) -> io::Result<&Waiter> {
         match &self.outside {
             Outside::Kernel(waiter) => Ok(waiter),
             Outside::Simulated(_) => Err(io::Error::new(
@@ -217,7 +234,7 @@ impl Reactor {
         }
         self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
-            turn::set_cause(Cause::Source(source));
+            turn::set_cause(Cause::Source(number_of(source)));
             waker.wake();
         }
         self.reports.set(reports);
@@ -242,10 +259,8 @@ impl Reactor {
             heeded.write = false;
         }
         // If disarming fails the source stays as it is, and its next report tries again.
-        if heeded != source.armed.get()
-            && self.kernel().is_ok_and(|k| k.modify(source.fd(), source.key, heeded).is_ok())
-        {
-            source.armed.set(heeded);
+        if heeded != source.armed.get() {
+            let _ = self.watch(&**source, heeded);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! One registered file descriptor: who waits for it, and what is known of it.
+//! One registered source: who waits for it, and what is known of it.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Waker;
 
 use super::wait::Interest;
+use crate::network::{Watchable, Watched};
 use crate::task::waker::LocalWaker;
 
-/// A file descriptor with what the reactor knows of it. The reactor holds it without its type.
+/// What is watched, with what the reactor knows of it. The reactor holds it without its type.
 pub(crate) struct Source<T: ?Sized> {
     pub(crate) key: usize,
     /// What the system is asked to watch at present.
@@ -71,9 +71,9 @@ impl<T> Source<T> {
     }
 }
 
-impl<T: AsFd + ?Sized> Source<T> {
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
+impl<T: Watched + ?Sized> Source<T> {
+    pub(super) fn watchable(&self) -> Watchable<'_> {
+        self.io.watchable()
     }
 }
 

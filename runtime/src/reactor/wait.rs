@@ -15,7 +15,7 @@ pub(crate) use crate::world::{Report, Until};
 
 /// Which directions of a source the system is asked to watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Interest {
+pub struct Interest {
     pub(crate) read: bool,
     pub(crate) write: bool,
 }

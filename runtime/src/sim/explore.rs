@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::network::Network;
 use super::quiet::{Heard, Quiet};
 use super::random::Random;
 use super::schedule::Schedule;
@@ -40,6 +41,7 @@ pub struct Options {
     seed: u64,
     max_turns: u64,
     job_time: Duration,
+    network: Network,
     skip_equivalent: bool,
 }
 
@@ -51,6 +53,7 @@ impl Default for Options {
             seed: 0,
             max_turns: 10_000,
             job_time: JOB_TIME,
+            network: Network::new(),
             skip_equivalent: true,
         }
     }
@@ -89,6 +92,12 @@ impl Options {
     /// How long a job takes; see [`Sim::job_time`](super::Sim::job_time).
     pub fn job_time(mut self, time: Duration) -> Self {
         self.job_time = time;
+        self
+    }
+
+    /// The network that each run begins with; see [`Sim::network`](super::Sim::network).
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
         self
     }
 
@@ -279,11 +288,16 @@ where
             _ => false,
         };
         let listener: Option<Listener> = watching.then(|| Rc::new(shared::hear) as Listener);
-        let simulated =
-            Rc::new(Simulated::new(chooser, self.options.job_time, self.options.max_turns));
+        let simulated = Rc::new(Simulated::new(
+            chooser,
+            self.options.job_time,
+            self.options.max_turns,
+            self.options.network.clone(),
+        ));
         let watch = Watch::begin(watching);
         let program = &self.program;
-        let (ended, _) = run_in(&simulated, listener, self.at, async { drop(program().await) });
+        let (ended, _) =
+            run_in(&simulated, &|_| listener.clone(), self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
         if let Ended::GivenUp = ended {

@@ -1,7 +1,7 @@
 //! The simulated world: the same program, the same run, as often as you like.
 //!
 //! A program on this runtime takes little from outside: the time, the order in which ready tasks
-//! have their turns, the ends of jobs, signals. Here all of it comes from the simulation. No
+//! have their turns, the network, the ends of jobs, signals. Here all of it comes from the simulation. No
 //! socket, thread or clock of the system is touched, a sleep of a year takes no time, and a run is
 //! determined by the program and the choices of the next task: first in first out as in the real
 //! loop, by a seed, or by a [`Schedule`]. [`explore`] tries all schedules of a small program.
@@ -37,15 +37,19 @@
 //!   loop's own thread when that time is over: then its effects and its result are seen together.
 //!   A job that is aborted before never runs. It cannot block on the loop: what it would wait for
 //!   cannot happen meanwhile.
+//! - **The network** is in memory: [`net`](crate::net)'s TCP sockets run over it as they do over the
+//!   system's, and names come from its table. How far hosts are from each other, and which links
+//!   break, says [`Sim::network`]; a program can [break them itself](network).
 //! - **Signals** are those that the program raises: [`raise`], [`Sim::raise_after`].
-//! - **Deadlocks** are certain at once: when no task is ready, no deadline set, no job under way and
-//!   no signal to come, nothing can happen, whoever holds a waker. The run ends with a [`Failure`]
+//! - **Deadlocks** are certain at once: when no task is ready, no deadline set, no job or packet under
+//!   way and no signal to come, nothing can happen, whoever holds a waker. The run ends with a [`Failure`]
 //!   that holds the [`Deadlock`] as data.
 //!
 //! Other threads may take no part in a simulated run, and it cannot watch file descriptors of the
 //! system: that is an error of the kind `Unsupported`.
 
 mod explore;
+mod network;
 mod quiet;
 mod random;
 mod schedule;
@@ -62,14 +66,17 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use crate::stall::{Deadlock, Waiting};
+pub use crate::deadlock::{Deadlock, Waiting};
 pub use explore::{Options, Report, explore};
+pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
 use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
+#[cfg(feature = "record")]
+use crate::record::{self, Sink};
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
 use crate::turn;
@@ -115,8 +122,11 @@ pub struct Sim {
     choice: Choice,
     job_time: Duration,
     max_turns: u64,
+    network: Network,
     signals: Vec<(Duration, i32)>,
     listener: Option<Listener>,
+    #[cfg(feature = "record")]
+    sinks: Vec<Rc<dyn Fn() -> Box<dyn Sink>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -132,8 +142,11 @@ impl Default for Sim {
             choice: Choice::Fifo,
             job_time: JOB_TIME,
             max_turns: MAX_TURNS,
+            network: Network::new(),
             signals: Vec::new(),
             listener: None,
+            #[cfg(feature = "record")]
+            sinks: Vec::new(),
         }
     }
 }
@@ -169,6 +182,37 @@ impl Sim {
         self
     }
 
+    /// The network that the run begins with. One without names, whose links take no time, if you do
+    /// not say.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use popleft::net::{TcpListener, TcpStream};
+    /// use popleft::sim::{self, Link, Network, Sim};
+    ///
+    /// let network = Network::new()
+    ///     .name("db", [10, 0, 0, 2])
+    ///     .other_links(Link::new().latency(Duration::from_millis(20)));
+    /// Sim::new().network(network).run(async {
+    ///     let listener = TcpListener::bind("db:5432").await.unwrap();
+    ///     let server = popleft::spawn(async move {
+    ///         let (client, _) = listener.accept().await.unwrap();
+    ///         client.write_all(b"hello").await.unwrap();
+    ///     });
+    ///     let db = TcpStream::connect("db:5432").await.unwrap();
+    ///     let mut greeting = [0; 5];
+    ///     db.read_exact(&mut greeting).await.unwrap();
+    ///     assert_eq!(&greeting, b"hello");
+    ///     // To connect took there, back and there; the greeting came back.
+    ///     assert_eq!(sim::elapsed(), Duration::from_millis(80));
+    ///     server.await.unwrap();
+    /// });
+    /// ```
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
     /// Has the signal with this number come when this time has passed.
     pub fn raise_after(mut self, time: Duration, signal: i32) -> Self {
         self.signals.push((time, signal));
@@ -180,6 +224,49 @@ impl Sim {
     pub fn listener(mut self, listener: impl Fn(&Event) + 'static) -> Self {
         self.listener = Some(Rc::new(listener));
         self
+    }
+
+    /// Records each run to a sink of its own, which `make_sink` makes. Times are virtual: the same
+    /// program, seed and schedule make the same recording, byte by byte. What
+    /// [records every runtime](crate::record::record_all) of a process records simulated runs too,
+    /// but not those of [`explore`].
+    ///
+    /// ```
+    /// use popleft::record::Memory;
+    /// use popleft::sim::Sim;
+    ///
+    /// let record = || {
+    ///     let memory = Memory::all();
+    ///     let sink = memory.clone();
+    ///     Sim::new().seed(7).record(move || sink.clone()).run(async {
+    ///         let tasks = [1, 2, 3].map(|_| popleft::spawn(popleft::yield_now()));
+    ///         for task in tasks {
+    ///             task.await.unwrap();
+    ///         }
+    ///     });
+    ///     let mut bytes = vec![];
+    ///     memory.write_to(&mut bytes).unwrap();
+    ///     bytes
+    /// };
+    /// assert_eq!(record(), record());
+    /// ```
+    #[cfg(feature = "record")]
+    pub fn record<S: Sink + 'static>(mut self, make_sink: impl Fn() -> S + 'static) -> Self {
+        self.sinks.push(Rc::new(move || Box::new(make_sink())));
+        self
+    }
+
+    /// What the run of this loop is listened to with.
+    fn listener_of(&self, event_loop: &Rc<EventLoop>) -> Option<Listener> {
+        let listener = self.listener.clone();
+        #[cfg(feature = "record")]
+        let listener = {
+            let sinks = self.sinks.iter().map(|make| make()).collect();
+            record::listener(listener, sinks, POLLS_BETWEEN_LOOKS, event_loop)
+        };
+        #[cfg(not(feature = "record"))]
+        let _ = event_loop;
+        listener
     }
 
     /// Runs `future` as the main task, until it has ended; then all tasks that are left are
@@ -239,12 +326,14 @@ impl Sim {
             Choice::Seed(seed) => Chooser::Seeded(Random::new(*seed)),
             Choice::Schedule(schedule) => Chooser::Listed(schedule.clone(), 0),
         };
-        let simulated = Rc::new(Simulated::new(chooser, self.job_time, self.max_turns));
+        let network = self.network.clone();
+        let simulated = Rc::new(Simulated::new(chooser, self.job_time, self.max_turns, network));
         for &(time, signal) in &self.signals {
             simulated.raise_after(time, signal);
         }
         let at = Place::of(Location::caller());
-        let (ended, warnings) = run_in(&simulated, self.listener.clone(), at, future);
+        let (ended, warnings) =
+            run_in(&simulated, &|event_loop| self.listener_of(event_loop), at, future);
         for warning in warnings {
             // A deadlock is returned, with all that there is to say of it.
             if matches!(warning, Warning::Panic(_))
@@ -279,6 +368,7 @@ impl fmt::Debug for Sim {
             .field("choice", &self.choice)
             .field("job_time", &self.job_time)
             .field("max_turns", &self.max_turns)
+            .field("network", &self.network)
             .finish_non_exhaustive()
     }
 }
@@ -305,16 +395,19 @@ fn assert_that_nothing_runs_here() {
     );
 }
 
+/// Makes what a run is listened to with, if it is.
+type Listen<'a> = &'a dyn Fn(&Rc<EventLoop>) -> Option<Listener>;
+
 /// Runs `future` in a world of its own, from the making of its loop to the last drop. Returns what
 /// a person should know besides, unprinted.
 fn run_in<F: Future>(
     simulated: &Rc<Simulated>,
-    listener: Option<Listener>,
+    listen: Listen<'_>,
     at: Place,
     future: F,
 ) -> (Ended<F::Output>, Vec<Warning>) {
     let warnings_before = event::collect_warnings(Some(Vec::new()));
-    let ended = run_collecting(simulated, listener, at, future);
+    let ended = run_collecting(simulated, listen, at, future);
     let mut warnings = event::collect_warnings(warnings_before).unwrap_or_default();
     let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
     match (ended, unjoined) {
@@ -330,7 +423,7 @@ fn run_in<F: Future>(
 
 fn run_collecting<F: Future>(
     simulated: &Rc<Simulated>,
-    listener: Option<Listener>,
+    listen: Listen<'_>,
     at: Place,
     future: F,
 ) -> Ended<F::Output> {
@@ -344,6 +437,7 @@ fn run_collecting<F: Future>(
     ));
     simulated.set_inbox(event_loop.inbox.clone());
     let _running = Running::begin(simulated.clone());
+    let listener = listen(&event_loop);
     let runtime = Runtime { event_loop, listener };
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
     let found = runtime.event_loop.hope.take_found();

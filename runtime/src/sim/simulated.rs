@@ -1,7 +1,8 @@
 //! The world of one run: its clock, its choices, its jobs and its signals.
 //!
 //! Time stands still while any task is ready. When none is, the clock jumps to the next thing that
-//! happens: the loop's own earliest deadline, or what stands in the agenda, whichever comes first.
+//! happens: the loop's own earliest deadline, what stands in the agenda, or what arrives over the
+//! network, whichever comes first.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::cmp::{Ordering, Reverse};
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::network::{InMemory, Network};
 use super::random::Random;
 use super::schedule::Schedule;
 use super::search::{Advice, Search};
 use crate::event::Cause;
 use crate::event_loop;
+use crate::network::Network as _;
 use crate::task::Id;
 use crate::task::body::catching;
 use crate::task::deque::{Inbox, Message};
@@ -58,6 +61,7 @@ pub(super) struct Simulated {
     job_time: Duration,
     next_job_time: Cell<Option<Duration>>,
     listeners: RefCell<Vec<Weak<Listener>>>,
+    pub(super) network: InMemory,
 }
 
 /// Something that was set going and happens later. What is due at the same time happens in the
@@ -96,7 +100,12 @@ impl Ord for Entry {
 }
 
 impl Simulated {
-    pub(super) fn new(chooser: Chooser, job_time: Duration, max_turns: u64) -> Self {
+    pub(super) fn new(
+        chooser: Chooser,
+        job_time: Duration,
+        max_turns: u64,
+        network: Network,
+    ) -> Self {
         Simulated {
             now: Cell::new(world::zero()),
             chooser: RefCell::new(chooser),
@@ -109,6 +118,7 @@ impl Simulated {
             job_time,
             next_job_time: Cell::new(None),
             listeners: RefCell::default(),
+            network: InMemory::new(network, world::zero()),
         }
     }
 
@@ -205,7 +215,8 @@ impl Simulated {
     /// What happens next, apart from the loop's own deadlines: the earliest of all that is under
     /// way.
     fn earliest(&self) -> Option<Instant> {
-        self.agenda.borrow().peek().map(|Reverse(entry)| entry.due)
+        let agenda = self.agenda.borrow().peek().map(|Reverse(entry)| entry.due);
+        agenda.into_iter().chain(self.network.next_event()).min()
     }
 
     fn pop_due(&self) -> Option<What> {
@@ -219,7 +230,7 @@ impl Simulated {
             What::Job(job) => {
                 // On another thread it would find no loop; nor does it here.
                 let _elsewhere = event_loop::step_out();
-                turn::set_cause(Cause::Thread);
+                turn::set_cause(Cause::Job);
                 job.run();
             }
             What::Signal(signal) => self.raise(signal),
@@ -273,7 +284,7 @@ impl Simulation for Simulated {
         }
     }
 
-    fn wait(&self, until: Until, _reports: &mut Vec<Report>) {
+    fn wait(&self, until: Until, reports: &mut Vec<Report>) {
         let deadline = match until {
             Until::Now => Some(self.now.get()),
             Until::Deadline(deadline) => Some(deadline),
@@ -286,10 +297,15 @@ impl Simulation for Simulated {
         while let Some(what) = self.pop_due() {
             self.happen(what);
         }
+        self.network.advance(self.now.get(), reports);
     }
 
     fn next_event(&self) -> Option<Instant> {
         self.earliest()
+    }
+
+    fn network(&self) -> &dyn crate::network::Network {
+        &self.network
     }
 
     fn listen(&self, signal: i32) -> Rc<dyn Hearing> {

@@ -65,6 +65,8 @@ impl Ready {
 pub(crate) enum Message {
     /// Put this task into the deque.
     Wake(Id),
+    /// The job that this task waits for has begun. Sent only where somebody listens.
+    JobStarted(Id),
     /// Make a task.
     Spawn(RemoteSpawn),
     /// Cancel this task.
@@ -184,7 +186,7 @@ mod tests {
     fn ids(messages: &[Message]) -> Vec<u32> {
         let number = |message: &Message| match message {
             Message::Wake(id) | Message::Abort(id) => id.number(),
-            Message::Spawn(_) | Message::Stop => unreachable!("not sent here"),
+            _ => unreachable!("not sent here"),
         };
         messages.iter().map(number).collect()
     }

@@ -16,7 +16,7 @@ use super::Id;
 use super::body::{Body, catching};
 use super::deque::Inbox;
 use super::waker::{LocalWaker, Name, Record, State};
-use crate::event::{self, Place, Warning, Why};
+use crate::event::{self, Cause, End, Event, Place, Warning, Why, tell};
 use crate::locks;
 
 /// How many records of ended tasks are kept to be used again.
@@ -245,9 +245,13 @@ impl Table {
         let mut slots = self.slots.borrow_mut();
         if live(&mut slots, id).is_some() {
             let slot = slots.remove(id.index as usize);
-            slot.record.set_state(State::Ended);
+            let record = slot.record;
             drop(slots);
-            drop(slot);
+            if record.state() != State::Ended {
+                record.set_state(State::Ended);
+                tell_of_a_cut_life(id);
+            }
+            drop(slot.joiner);
         }
     }
 
@@ -302,10 +306,17 @@ impl Table {
 
     // ===== what others ask ======================================================================
 
-    /// A wake message for the task came out of the inbox.
-    pub(crate) fn left_inbox(&self, id: Id) {
-        if let Some(slot) = live(&mut self.slots.borrow_mut(), id) {
-            slot.record.leave_inbox();
+    /// A wake message for the task came out of the inbox. Says who sent it: only the job itself
+    /// holds the waker of a task that waits for one.
+    pub(crate) fn left_inbox(&self, id: Id) -> Cause {
+        let mut slots = self.slots.borrow_mut();
+        let Some(slot) = live(&mut slots, id) else {
+            return Cause::Thread;
+        };
+        slot.record.leave_inbox();
+        match slot.record.parked() {
+            (Why::Offload, ..) if !slot.aborted => Cause::Job,
+            _ => Cause::Thread,
         }
     }
 
@@ -357,6 +368,7 @@ impl Table {
         self.closed.set(true);
         // Taken whole: while these are dropped, their destructors find an empty table.
         for (_, slot) in self.slots.take() {
+            let is_cut = slot.record.state() != State::Ended;
             slot.record.set_state(State::Ended);
             if let Some(mut body) = slot.body {
                 report_panic(&slot.record, &*body);
@@ -364,9 +376,17 @@ impl Table {
                 catching(|| drop(body));
             }
             catching(|| drop(slot.joiner));
+            if is_cut {
+                tell_of_a_cut_life(slot.record.id());
+            }
         }
         self.spare.take();
     }
+}
+
+/// A task that has not ended goes with its loop.
+fn tell_of_a_cut_life(task: Id) {
+    tell(|| Event::Done { task, how: End::Cancelled });
 }
 
 fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {

@@ -224,6 +224,14 @@ impl LocalWaker {
         }
     }
 
+    /// The task that it wakes, if it is one of this loop's.
+    pub(crate) fn task(&self) -> Option<Id> {
+        match self {
+            LocalWaker::Task(task) => Some(*task),
+            LocalWaker::Foreign(_) => None,
+        }
+    }
+
     /// Whether it wakes the same one as `waker`.
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::now;
-use crate::event::Why;
+use crate::event::{Event, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
 use crate::task::waker::LocalWaker;
 use crate::timers;
@@ -126,7 +126,14 @@ impl Sleep {
             self.stage = Stage::Over;
             return Poll::Ready(());
         }
-        let timer = event_loop.timers.set(self.deadline, LocalWaker::of(waker));
+        let (deadline, at) = (self.deadline, self.at);
+        let timer = event_loop.timers.set(deadline, LocalWaker::of(waker));
+        tell(|| Event::TimerSet {
+            timer: timer.number(),
+            task: turn::task_if_any(),
+            deadline,
+            at: Place::of(at),
+        });
         self.stage = Stage::Set { event_loop, timer };
         Poll::Pending
     }

@@ -1,0 +1,161 @@
+//! Worker processes that do whole items: this program again, at the other end of two pipes.
+//!
+//! An item's bytes go there, and come back after them goes the record of what was done. This is
+//! what `ProcessPoolExecutor` does with arguments and results, less the pickling: bytes need none.
+
+use std::ffi::OsString;
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use super::item::{Item, Record};
+use super::workload::Workload;
+use crate::worker_processes::{WORKER, end_with_the_server};
+
+/// Starts the workers, at most one an item. The first item of each waits until its process is up.
+pub(super) fn start(work: &Workload) -> anyhow::Result<Vec<Worker>> {
+    let count = work.workers.min(work.items);
+    let workers: io::Result<_> = (0..count).map(|_| Worker::start(work)).collect();
+    workers.context("cannot start a worker process")
+}
+
+/// One worker process, and our ends of its pipes.
+#[derive(Debug)]
+pub(super) struct Worker {
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(work: &Workload) -> io::Result<Worker> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(WORKER)
+            .args([work.io, work.cpu].map(|time| time.as_nanos().to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A terminal's Ctrl-C is for the program; its workers end with it.
+            .process_group(0)
+            .spawn()?;
+        let requests = process.stdin.take().expect("stdin is a pipe");
+        let answers = process.stdout.take().expect("stdout is a pipe");
+        Ok(Worker { process, requests, answers: BufReader::new(answers) })
+    }
+
+    /// Sends an item's bytes, and waits for them to come back with the record.
+    ///
+    /// # Errors
+    ///
+    /// When the process has died.
+    pub(super) fn wait_and_compute(&mut self, mut item: Item) -> anyhow::Result<Item> {
+        match self.exchange(&item.bytes) {
+            Ok((bytes, record)) => {
+                item.bytes = bytes.into();
+                item.record = record;
+                Ok(item)
+            }
+            Err(error) => Err(anyhow!("a worker process died: {}: {error}", self.end())),
+        }
+    }
+
+    fn exchange(&mut self, bytes: &[u8]) -> io::Result<(Vec<u8>, Record)> {
+        send(&mut self.requests, bytes)?;
+        let bytes = receive(&mut self.answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let record = receive(&mut self.answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((bytes, serde_json::from_slice(&record)?))
+    }
+
+    /// Makes sure that it has ended, and tells how.
+    fn end(&mut self) -> String {
+        // An error means that it has ended already.
+        let _ = self.process.kill();
+        match self.process.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+// A child that has ended remains in the process table until its parent has asked how.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A message: its length in eight bytes, and then itself.
+fn send(pipe: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    pipe.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    pipe.write_all(bytes)?;
+    pipe.flush()
+}
+
+/// The next message; `None` at the end of the pipe.
+fn receive(pipe: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 8];
+    match pipe.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = u64::from_le_bytes(length);
+    let mut bytes = vec![];
+    if pipe.take(length).read_to_end(&mut bytes)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some(bytes))
+}
+
+// ===== in the worker process ====================================================================
+
+/// What a worker process does: items come in by stdin, and go out by stdout when they are done.
+pub(super) fn work(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let times: Vec<Duration> =
+        args.filter_map(|arg| arg.to_str()?.parse().ok()).map(Duration::from_nanos).collect();
+    let &[io, cpu] = times.as_slice() else {
+        anstream::eprintln!("choose {WORKER}: this is how choose starts its worker processes");
+        return ExitCode::from(2);
+    };
+    thread::spawn(end_with_the_server);
+    match work_on_all(io, cpu) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn work_on_all(io: Duration, cpu: Duration) -> io::Result<()> {
+    let mut requests = io::stdin().lock();
+    let mut answers = io::stdout().lock();
+    while let Some(bytes) = receive(&mut requests)? {
+        let bytes = Arc::from(bytes);
+        let mut item = Item { io, cpu, bytes, record: Record::default() };
+        item.wait();
+        item.compute();
+        send(&mut answers, &item.bytes)?;
+        send(&mut answers, &serde_json::to_vec(&item.record)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_they_were_sent_and_a_torn_one_is_an_error() {
+        let mut pipe = vec![];
+        for message in [&b"one"[..], b"", &[7; 100_000]] {
+            send(&mut pipe, message).unwrap();
+        }
+        let mut reading = pipe.as_slice();
+        assert_eq!(receive(&mut reading).unwrap().unwrap(), b"one");
+        assert_eq!(receive(&mut reading).unwrap().unwrap(), b"");
+        assert_eq!(receive(&mut reading).unwrap().unwrap(), [7; 100_000]);
+        assert_eq!(receive(&mut reading).unwrap(), None);
+        assert!(receive(&mut &pipe[..9]).is_err());
+    }
+}

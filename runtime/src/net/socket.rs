@@ -1,0 +1,234 @@
+//! The sockets inside TCP streams and listeners: the system's, or those of a simulated network.
+//!
+//! Which of the two it is depends on the world that the running loop lives in, is decided when the
+//! socket is made, and shows nowhere else: here every call of one goes to the one or the other.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::async_io::simulated;
+use super::stream::sealed::Bytes;
+use crate::network::{Connection, Listen, Listener, Watchable, Watched};
+
+/// A TCP connection in whichever world.
+pub enum TcpSocket {
+    System(net::TcpStream),
+    Simulated(Box<dyn Connection>),
+}
+
+impl TcpSocket {
+    /// A socket that begins to connect to `address`.
+    pub(super) fn connecting_to(address: SocketAddr) -> io::Result<TcpSocket> {
+        if let Some(connection) = simulated(|network| network.connect(address)) {
+            return connection.map(TcpSocket::Simulated);
+        }
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if is_under_way(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(TcpSocket::System(socket.into()))
+    }
+
+    pub(super) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            TcpSocket::System(socket) => socket.peek(buffer),
+            TcpSocket::Simulated(socket) => socket.peek(buffer),
+        }
+    }
+
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            TcpSocket::System(socket) => socket.take_error(),
+            TcpSocket::Simulated(socket) => Ok(socket.take_error()),
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            TcpSocket::System(socket) => socket.local_addr(),
+            TcpSocket::Simulated(socket) => socket.local_addr(),
+        }
+    }
+
+    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            TcpSocket::System(socket) => socket.peer_addr(),
+            TcpSocket::Simulated(socket) => socket.peer_addr(),
+        }
+    }
+
+    pub(super) fn set_nodelay(&self, yes: bool) -> io::Result<()> {
+        match self {
+            TcpSocket::System(socket) => socket.set_nodelay(yes),
+            TcpSocket::Simulated(socket) => {
+                socket.set_nodelay(yes);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn nodelay(&self) -> io::Result<bool> {
+        match self {
+            TcpSocket::System(socket) => socket.nodelay(),
+            TcpSocket::Simulated(socket) => Ok(socket.nodelay()),
+        }
+    }
+}
+
+/// Whether the connection is being made; also when a signal interrupted the call.
+fn is_under_way(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+        || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
+}
+
+impl Bytes for TcpSocket {
+    #[inline]
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            TcpSocket::System(socket) => socket.receive(buffer),
+            TcpSocket::Simulated(socket) => socket.receive(buffer),
+        }
+    }
+
+    fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            TcpSocket::System(socket) => socket.receive_vectored(buffers),
+            TcpSocket::Simulated(socket) => {
+                let mut all = vec![0; buffers.iter().map(|buffer| buffer.len()).sum()];
+                let length = socket.receive(&mut all)?;
+                let mut rest = &all[..length];
+                for buffer in buffers {
+                    let (now, later) = rest.split_at(rest.len().min(buffer.len()));
+                    buffer[..now.len()].copy_from_slice(now);
+                    rest = later;
+                }
+                Ok(length)
+            }
+        }
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            TcpSocket::System(socket) => socket.send(bytes),
+            TcpSocket::Simulated(socket) => socket.send(bytes),
+        }
+    }
+
+    fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            TcpSocket::System(socket) => socket.send_vectored(buffers),
+            TcpSocket::Simulated(socket) => {
+                let all: Vec<u8> =
+                    buffers.iter().flat_map(|buffer| buffer.iter()).copied().collect();
+                socket.send(&all)
+            }
+        }
+    }
+
+    fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            TcpSocket::System(socket) => socket.shut_down(how),
+            TcpSocket::Simulated(socket) => socket.shut_down(how),
+        }
+    }
+}
+
+impl Watched for TcpSocket {
+    #[inline]
+    fn watchable(&self) -> Watchable<'_> {
+        match self {
+            TcpSocket::System(socket) => socket.watchable(),
+            TcpSocket::Simulated(socket) => Watchable::Simulated(&**socket),
+        }
+    }
+}
+
+impl fmt::Debug for TcpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TcpSocket::System(socket) => socket.fmt(f),
+            TcpSocket::Simulated(socket) => socket.fmt(f),
+        }
+    }
+}
+
+/// A listening TCP socket in whichever world.
+pub(super) enum ListeningSocket {
+    System(net::TcpListener),
+    Simulated(Box<dyn Listener>),
+}
+
+impl ListeningSocket {
+    /// One that listens on `address` in the simulated network, if the running loop has one.
+    pub(super) fn simulated(address: SocketAddr, asked: Listen) -> Option<io::Result<Self>> {
+        let listener = simulated(|network| network.listen(address, asked))?;
+        Some(listener.map(ListeningSocket::Simulated))
+    }
+
+    pub(super) fn accept(&self) -> io::Result<(TcpSocket, SocketAddr)> {
+        match self {
+            ListeningSocket::System(listener) => {
+                let (socket, address) = listener.accept()?;
+                Ok((TcpSocket::System(socket), address))
+            }
+            ListeningSocket::Simulated(listener) => {
+                let (connection, address) = listener.accept()?;
+                Ok((TcpSocket::Simulated(connection), address))
+            }
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            ListeningSocket::System(listener) => listener.local_addr(),
+            ListeningSocket::Simulated(listener) => Ok(listener.local_addr()),
+        }
+    }
+}
+
+impl Watched for ListeningSocket {
+    fn watchable(&self) -> Watchable<'_> {
+        match self {
+            ListeningSocket::System(listener) => listener.watchable(),
+            ListeningSocket::Simulated(listener) => Watchable::Simulated(&**listener),
+        }
+    }
+}
+
+impl fmt::Debug for ListeningSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListeningSocket::System(listener) => listener.fmt(f),
+            ListeningSocket::Simulated(listener) => listener.fmt(f),
+        }
+    }
+}
+
+/// The descriptor of a socket of the system.
+///
+/// # Panics
+///
+/// When the socket is simulated.
+#[track_caller]
+pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
+    match socket.watchable() {
+        Watchable::Descriptor(fd) => fd,
+        Watchable::Simulated(_) => panic!("a simulated socket has no file descriptor"),
+    }
+}
+
+/// Says why a simulated socket cannot be handed out as one of the system's.
+#[cold]
+#[track_caller]
+pub(super) fn not_of_the_system() -> ! {
+    panic!("a simulated socket cannot be made into one of the standard library")
+}

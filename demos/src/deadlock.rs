@@ -270,3 +270,42 @@ impl fmt::Display for Tries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board(holds_first: [bool; 2], done: usize) -> Board {
+        (sync::Mutex::new(Seats { holds_first: holds_first.to_vec(), done }), Condvar::new())
+    }
+
+    #[test]
+    fn threads_are_stuck_when_each_holds_a_lock_that_another_wants_and_nothing_changes() {
+        assert!(are_stuck(&board([true, true], 0)).unwrap());
+        assert!(!are_stuck(&board([false, false], 2)).unwrap());
+    }
+
+    #[test]
+    fn threads_that_are_only_slow_are_waited_for() {
+        let board = board([true, false], 1);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                change(&board, |seats| seats.holds_first[0] = false);
+                change(&board, |seats| seats.done = 2);
+            });
+            assert!(!are_stuck(&board).unwrap());
+        });
+    }
+
+    #[test]
+    fn mended_nobody_takes_a_higher_lock_first() {
+        for tasks in 2..=9 {
+            for me in 0..tasks {
+                let (first, second) = locks_of(me, tasks, true);
+                assert!(first < second);
+                let (left, right) = locks_of(me, tasks, false);
+                assert_eq!((first, second), (left.min(right), left.max(right)));
+            }
+        }
+    }
+}

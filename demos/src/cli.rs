@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
+use popleft::sim::{Schedule, Sim};
 use socket2::{Domain, Socket, Type};
 
 use crate::fib;
@@ -137,6 +138,34 @@ pub(crate) fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
         _ => Err("must be a number from 1 to 256".into()),
+    }
+}
+
+/// The options of a program of tasks that can also run in the simulated world.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimOptions {
+    /// Simulate it: time is virtual, and every run is the same
+    #[arg(long, group = "way")]
+    sim: bool,
+
+    /// Have the next task chosen at random; the same N makes the same choices
+    #[arg(long, value_name = "N", requires = "sim", conflicts_with = "schedule")]
+    seed: Option<u64>,
+
+    /// Which of the ready tasks goes next, wherever there is a choice, such as 2,0,1
+    #[arg(long, value_name = "CHOICES", requires = "sim")]
+    schedule: Option<Schedule>,
+}
+
+impl SimOptions {
+    /// The simulation that is wanted, if one is.
+    pub fn simulation(&self) -> Option<Sim> {
+        let sim = self.sim.then(Sim::new)?;
+        Some(match (self.seed, &self.schedule) {
+            (Some(seed), _) => sim.seed(seed),
+            (_, Some(schedule)) => sim.schedule(schedule.clone()),
+            (None, None) => sim,
+        })
     }
 }
 

@@ -5,7 +5,8 @@
 //! scheduler. For 10, 5 and 20 it prints 10 5 20 9 4 19 8 3 18 ..., every time.
 //!
 //! The same countdowns as tasks of the finished runtime take turns in the same way, and here also
-//! sleep. As threads they run whenever the operating system likes.
+//! sleep. As threads they run whenever the operating system likes. In the simulated world nobody
+//! waits for a sleep, and whose turn it is can be chosen.
 //!
 //! In the talk: just before the sockets become generators. In the book: "Generators and countdown".
 
@@ -21,7 +22,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use popleft::generator::Generator;
 
-use crate::cli::{self, TraceOption};
+use crate::cli::{self, SimOptions, TraceOption};
 
 // ===== as generators ============================================================================
 
@@ -99,6 +100,9 @@ struct Options {
     threads: bool,
 
     #[command(flatten)]
+    simulation: SimOptions,
+
+    #[command(flatten)]
     trace: TraceOption,
 }
 
@@ -108,6 +112,10 @@ Examples:
   countdown 3 2 1           other numbers
   countdown --threads       run it twice and compare
   countdown --tasks         the same turns on the runtime
+  countdown --tasks --sim --seed 7
+                            simulated: other turns, the same ones every time, and nobody waits
+  countdown --tasks --sim --schedule 2,0,1
+                            the turns that you choose
   countdown --tasks --trace run.jsonl
                             and a recording of what its loop does";
 
@@ -118,15 +126,19 @@ pub fn main() -> ExitCode {
 /// Runs the countdowns with these arguments, the program's name left out.
 pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
     cli::run("countdown", args, |options: Options| {
-        if options.trace.is_wanted() && !options.tasks {
+        let simulation = options.simulation.simulation();
+        if !options.tasks && (simulation.is_some() || options.trace.is_wanted()) {
             return Err(clap::Error::raw(
                 ErrorKind::MissingRequiredArgument,
-                "--trace records the runtime's loop, which only --tasks runs; add --tasks\n",
+                "--sim and --trace are about the runtime's loop, which only --tasks runs; \
+                 add --tasks\n",
             )
             .into());
         }
-        if options.tasks {
-            options.trace.begin()?;
+        options.trace.begin()?;
+        if let Some(simulation) = simulation {
+            simulation.try_run(run_tasks(options.numbers))?;
+        } else if options.tasks {
             popleft::run(run_tasks(options.numbers));
         } else if options.threads {
             run_threads(&options.numbers);

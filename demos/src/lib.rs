@@ -9,6 +9,9 @@
 //! [`cli`] the command line, [`blocking`] the sockets of those that have threads, and [`stop`] how
 //! a server ends. [`gil`] and [`worker_processes`] belong to one server each.
 //!
+//! [`race`], [`deadlock`] and [`rude`] are three bugs that the compiler does not refuse, each found
+//! by trying every schedule, shown again and mended; [`exploring`] is what they share.
+//!
 //! [`perf1`], [`perf2`] and [`client`] are the other side: what [`loads`] put on a server.
 //! [`talk`] plays all of it, and [`choose`] runs a workload of yours in each style.
 
@@ -17,6 +20,8 @@ pub mod choose;
 pub mod cli;
 pub mod client;
 pub mod countdown;
+pub mod deadlock;
+pub mod exploring;
 pub mod fib;
 pub mod fib_cores;
 pub mod fib_generators;
@@ -30,6 +35,8 @@ pub mod loads;
 pub mod perf1;
 pub mod perf2;
 pub mod protocol;
+pub mod race;
+pub mod rude;
 pub mod servers;
 pub mod stop;
 pub mod talk;

@@ -19,6 +19,23 @@ fn a_seed_prints_the_same_lines_every_time_and_another_one_others() {
 }
 
 #[test]
+fn a_schedule_says_who_goes_next() {
+    let recorded = |name: &str, schedule: &[&str]| {
+        let path = format!("{}/fib-tasks-{name}.jsonl", env!("CARGO_TARGET_TMPDIR"));
+        let output = fib_tasks(&[&["--sim", "--trace", &path], schedule].concat());
+        assert!(output.status.success());
+        std::fs::read(path).unwrap()
+    };
+    let in_order = recorded("in-order", &[]);
+    assert!(in_order == recorded("listed", &["--schedule", "0,0,0"]));
+    assert!(in_order != recorded("others", &["--schedule", "1,1,1"]));
+    let misfit = fib_tasks(&["--sim", "--schedule", "99"]);
+    assert!(!misfit.status.success());
+    let said = String::from_utf8_lossy(&misfit.stderr);
+    assert!(said.contains("does not fit the program"), "{said}");
+}
+
+#[test]
 fn every_client_sees_what_was_done_to_it() {
     for seed in 0..20 {
         let printed = printed(&seed.to_string());

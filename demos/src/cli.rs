@@ -158,6 +158,11 @@ pub struct SimOptions {
 }
 
 impl SimOptions {
+    /// The seed, if one was given.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     /// The simulation that is wanted, if one is.
     pub fn simulation(&self) -> Option<Sim> {
         let sim = self.sim.then(Sim::new)?;

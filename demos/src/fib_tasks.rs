@@ -27,7 +27,7 @@ use futures_lite::future;
 use popleft::net::{TcpListener, TcpStream};
 use popleft::{JoinHandle, signal};
 
-use crate::cli::{self, ComputeOptions, ServerOptions, TraceOption};
+use crate::cli::{self, ComputeOptions, ServerOptions, SimOptions, TraceOption};
 use crate::fib::fib;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
 use crate::stop;
@@ -140,6 +140,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// One thread serves all clients; wherever it would wait, it awaits.
 #[derive(Debug, Parser)]
 #[command(name = "fib-tasks", version, after_help = EXAMPLES)]
+#[command(mut_group("SimOptions", |group| group.conflicts_with_all(["addr", "workers"])))]
 struct Options {
     #[command(flatten)]
     server: ServerOptions,
@@ -150,13 +151,8 @@ struct Options {
     #[command(flatten)]
     trace: TraceOption,
 
-    /// Simulate the server and some clients, and print what they see in virtual time
-    #[arg(long, conflicts_with_all = ["addr", "workers"])]
-    sim: bool,
-
-    /// Which of the possible simulations: the same seed prints the same lines
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "sim")]
-    seed: u64,
+    #[command(flatten)]
+    simulation: SimOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -179,9 +175,9 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn serve(options: Options) -> anyhow::Result<()> {
     let threads = options.compute.threads()?;
     options.trace.begin()?;
-    if options.sim {
+    if let Some(sim) = options.simulation.simulation() {
         let server = Server::new(options.server.rules(), threads.is_some());
-        return simulated::run(server, options.seed);
+        return simulated::run(server, sim, options.simulation.seed().unwrap_or(0));
     }
     let listener = options.server.listen()?;
     // The loop waits for the same signals below, but cannot while it computes.

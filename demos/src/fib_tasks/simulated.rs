@@ -3,7 +3,8 @@
 //! No socket, no thread and no clock of the system takes part. The server's code is the same to the
 //! last line; only the world is another one, in which time jumps from one thing that happens to the
 //! next. So twenty seconds take none, and the same seed prints the same lines every time. Another
-//! seed chooses other tasks when several are ready, and has packets take other times.
+//! seed chooses other tasks when several are ready, and has packets take other times. Without a seed
+//! the ready tasks go in their order, or as a schedule says.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -35,9 +36,10 @@ fn network(seed: u64) -> Network {
     Network::new().name("fib", SERVER).other_links(cable).links(FAR, SERVER, satellite).seed(seed)
 }
 
-pub(super) fn run(server: Server, seed: u64) -> anyhow::Result<()> {
-    let sim = Sim::new().seed(seed).network(network(seed)).job_time(COMPUTING);
-    sim.run(async {
+/// Has packets take the times that `seed` says; who goes next is for `sim`.
+pub(super) fn run(server: Server, sim: Sim, seed: u64) -> anyhow::Result<()> {
+    let sim = sim.network(network(seed)).job_time(COMPUTING);
+    let served = async {
         let server = Rc::new(server);
         let listener = TcpListener::bind("fib:25000").await?;
         let serving = popleft::spawn(fib_server(listener, server.clone()));
@@ -57,7 +59,8 @@ pub(super) fn run(server: Server, seed: u64) -> anyhow::Result<()> {
         server.stop().await;
         say("server", "has stopped");
         Ok(())
-    })
+    };
+    sim.try_run(served)?
 }
 
 /// A client: one request after the other, and never patient for more than 20 seconds.

@@ -318,7 +318,7 @@ impl Bench {
             absent,
             rounds: usize::from(options.rounds),
             target: Duration::from_millis(if options.quick { 10 } else { 100 }),
-            seconds: if options.quick { 0.08 } else { 1.0 },
+            seconds: if options.quick { 0.06 } else { 1.0 },
             first_core: cores.first().copied().filter(|_| on_linux),
             second_core: cores.get(1).copied().filter(|_| on_linux),
             quick: options.quick,
@@ -569,7 +569,7 @@ impl Bench {
     fn grown(&self) -> anyhow::Result<Vec<Grown>> {
         let mut tables = vec![];
         let scales: &[u64] = match self.quick {
-            true => &[100, 10_000, 1_000_000],
+            true => &[100, 1_000_000],
             false => &[100, 1_000, 10_000, 100_000, 1_000_000],
         };
         let operations = Operation::ALL.iter().enumerate().map(|(i, (title, _))| (Some(i), *title));
@@ -579,7 +579,8 @@ impl Bench {
                 Ok(done::<Sample>(task, self.first_core)?.wall)
             };
             let round = |_| scales.iter().map(cost).collect();
-            let rounds = (0..self.rounds).map(round).collect::<anyhow::Result<Vec<_>>>()?;
+            let times = if self.quick { self.rounds.min(2) } else { self.rounds };
+            let rounds = (0..times).map(round).collect::<anyhow::Result<Vec<_>>>()?;
             tables.push(Grown::of(title, scales, &rounds, operation.is_some()));
         }
         if self.first_core.is_some() {
@@ -602,7 +603,7 @@ impl Bench {
     }
 
     fn lateness(&self) -> anyhow::Result<Vec<Spread>> {
-        let sleeps = if self.quick { 300 } else { 2_000 };
+        let sleeps = if self.quick { 200 } else { 2_000 };
         let mut tables = vec![];
         for (busy, title) in [(false, "idle"), (true, "beside a busy task")] {
             for &peer in self.peers.iter().filter(|&&peer| !(busy && peer == "limit")) {

@@ -69,7 +69,7 @@ pub fn main() -> Option<ExitCode> {
 
 /// Measures all servers; with two cores, the finished runtime with its computing thread apart.
 pub fn measure(quick: bool, apart: Option<(usize, usize)>) -> anyhow::Result<Vec<Kept>> {
-    let window = Duration::from_millis(if quick { 300 } else { 1_000 });
+    let window = Duration::from_millis(if quick { 200 } else { 1_000 });
     let rounds = if quick { 1 } else { 3 };
     let mut table = vec![];
     for &(title, command) in SERVERS {

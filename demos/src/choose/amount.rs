@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cli;
+
 /// No time may be longer, and no size larger.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const LARGEST: usize = 256 << 20;
@@ -88,15 +90,7 @@ pub(super) fn times(ratio: f64) -> String {
 
 /// A number of items, grouped by thousands: `1,200 items`.
 pub(super) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    cli::grouped(&number.to_string())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::acts::Point;
 use super::measure::Numbers;
+use crate::cli;
 
 /// Below this share of its rate perf2 counts as starved.
 const STARVED: f64 = 0.1;
@@ -85,15 +86,7 @@ fn unexpected(expected: &str, found: &str) -> String {
 
 /// A rate as people read it: 31,005.
 pub(super) fn count(rate: f64) -> String {
-    let digits = format!("{rate:.0}");
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    cli::grouped(&format!("{rate:.0}"))
 }
 
 #[cfg(test)]

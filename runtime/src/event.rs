@@ -8,6 +8,7 @@
 //! stands ([`Place`]). Both fit in eight bytes, so that a task can keep them in atomics that
 //! another thread may read while the loop is stuck.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
@@ -433,7 +434,7 @@ pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
 /// What a person should know, though nothing in the program asks. Each holds its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// A task panicked and nobody joined it.
+    /// A task panicked and nobody joined it, or something did that is no task: a drop, a waker.
     Panic(String),
     /// Tasks wait in a circle for each other's locks.
     Locks(String),
@@ -448,6 +449,21 @@ thread_local! {
 /// Prints the warning to standard error, unless somebody collects them on this thread.
 #[cold]
 pub(crate) fn warn(warning: Warning) {
+    if !is_collected(&warning) {
+        let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) = warning;
+        // If standard error is gone there is nobody to tell.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// A panic ends here, because there is nobody to whom it could go. The panic hook has printed it;
+/// only who collects warnings hears of it.
+#[cold]
+pub(crate) fn panic_goes_no_further(payload: &dyn Any) {
+    is_collected(&Warning::Panic(format!("popleft: {}\n", text_of(payload))));
+}
+
+fn is_collected(warning: &Warning) -> bool {
     let collected = COLLECTED.try_with(|collected| match &mut *collected.borrow_mut() {
         Some(list) => {
             list.push(warning.clone());
@@ -455,10 +471,15 @@ pub(crate) fn warn(warning: Warning) {
         }
         None => false,
     });
-    if collected != Ok(true) {
-        let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) = warning;
-        // If standard error is gone there is nobody to tell.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+    collected == Ok(true)
+}
+
+/// The text that a panic carries.
+pub(crate) fn text_of(payload: &dyn Any) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_string(),
+        (_, Some(text)) => text.clone(),
+        _ => String::from("a panic without a text"),
     }
 }
 

@@ -318,6 +318,7 @@ impl EventLoop {
         if is_ready {
             self.ready.push_back(task);
         }
+        self.ready.world().spawned(task);
         self.tell_of_spawn(task, at);
         task
     }

@@ -30,6 +30,9 @@ pub(crate) trait Simulation {
     /// What time it is.
     fn now(&self) -> Instant;
 
+    /// A task was made by whoever has a turn now.
+    fn spawned(&self, task: Id);
+
     /// Takes the task that has its turn next. `None` when none is ready, or when the run is to be
     /// stopped.
     fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id>;
@@ -85,6 +88,15 @@ impl World {
         match self {
             World::Real => Instant::now(),
             World::Simulated(simulation) => simulation.now(),
+        }
+    }
+
+    /// A task was made. It lives in the same part of the world as its maker.
+    #[inline]
+    pub(crate) fn spawned(&self, task: Id) {
+        match self {
+            World::Real => {}
+            World::Simulated(simulation) => simulation.spawned(task),
         }
     }
 

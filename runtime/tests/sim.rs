@@ -447,6 +447,149 @@ fn tasks_that_are_left_are_dropped_while_the_world_still_is() {
     assert!(dropped.get());
 }
 
+/// Panics when it is dropped.
+struct Grenade(&'static str);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+/// What may panic when it is dropped, though nobody joins it.
+fn dropped_panics() -> Vec<(&'static str, Box<dyn Fn() -> LocalBoxFuture>)> {
+    vec![
+        (
+            "a task that never ran",
+            Box::new(|| {
+                let grenade = Grenade("a task that never ran");
+                Box::pin(async move { drop(spawn(async move { drop(grenade) })) })
+            }),
+        ),
+        (
+            "a task that waits",
+            Box::new(|| {
+                Box::pin(async {
+                    drop(spawn(async {
+                        let _grenade = Grenade("a task that waits");
+                        pending::<()>().await;
+                    }));
+                    yield_now().await;
+                })
+            }),
+        ),
+        (
+            "a result that nobody wants",
+            Box::new(|| {
+                Box::pin(async {
+                    drop(spawn(async { Grenade("a result that nobody wants") }));
+                    yield_now().await;
+                })
+            }),
+        ),
+        (
+            "a result that nobody took",
+            Box::new(|| {
+                Box::pin(async {
+                    let handle = spawn(async { Grenade("a result that nobody took") });
+                    yield_now().await;
+                    std::mem::forget(handle);
+                })
+            }),
+        ),
+        (
+            "a job that never ran",
+            Box::new(|| {
+                Box::pin(async {
+                    let grenade = Grenade("a job that never ran");
+                    drop(spawn_blocking(move || drop(grenade)));
+                })
+            }),
+        ),
+        (
+            "the main task",
+            Box::new(|| {
+                Box::pin(async {
+                    let _grenade = Grenade("the main task");
+                    yield_now().await;
+                })
+            }),
+        ),
+        (
+            "the main task's future",
+            Box::new(|| {
+                let grenade = Grenade("the main task's future");
+                Box::pin(poll_fn(move |_| {
+                    let _ = &grenade;
+                    Poll::Ready(())
+                }))
+            }),
+        ),
+    ]
+}
+
+type LocalBoxFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+#[test]
+fn a_panic_in_a_drop_is_a_failure_like_any_other() {
+    for (what, program) in dropped_panics() {
+        let report = explore(Options::new(), &program);
+        assert!(!report.failures.is_empty(), "{what}: {report}");
+        for failure in &report.failures {
+            assert!(matches!(&failure.kind, FailureKind::Panic(text) if text.contains(what)));
+            assert!(failure.to_string().contains("runtime/tests/sim.rs:"), "{failure}");
+            let again = Sim::new().schedule(failure.schedule.clone());
+            assert!(again.try_run(program()).unwrap_err().to_string().contains(what));
+            let reached = panic_of(|| again.run(program()));
+            assert!(reached.contains(what), "{reached}");
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_a_drop_depends_on_the_schedule_like_any_other() {
+    let program = || async {
+        let is_armed = Rc::new(Cell::new(true));
+        let disarms = is_armed.clone();
+        drop(spawn(async move { disarms.set(false) }));
+        drop(spawn(async move {
+            struct Armed(Rc<Cell<bool>>);
+            impl Drop for Armed {
+                fn drop(&mut self) {
+                    assert!(!self.0.get(), "it was still armed");
+                }
+            }
+            let _armed = Armed(is_armed);
+            pending::<()>().await;
+        }));
+        yield_now().await;
+        yield_now().await;
+    };
+    Sim::new().run(program());
+    let report = explore(Options::new(), program);
+    let [failure] = &report.failures[..] else { panic!("{report}") };
+    assert!(failure.to_string().contains("it was still armed"), "{failure}");
+    assert!(Sim::new().schedule(failure.schedule.clone()).try_run(program()).is_err());
+}
+
+#[test]
+fn what_goes_wrong_first_is_the_failure() {
+    let failure = Sim::new().try_run(async {
+        let _grenade = Grenade("a consequence");
+        pending::<()>().await;
+    });
+    assert!(matches!(failure.unwrap_err().kind, FailureKind::Deadlock(_)));
+    let failure = Sim::new().try_run(async {
+        drop(spawn(async {
+            let _grenade = Grenade("a consequence");
+            pending::<()>().await;
+        }));
+        yield_now().await;
+        panic!("the cause");
+    });
+    assert_eq!(failure.unwrap_err().kind, FailureKind::Panic("the cause".into()));
+}
+
 // ===== deadlocks ================================================================================
 
 fn deadlock_of(failure: &Failure) -> &sim::Deadlock {

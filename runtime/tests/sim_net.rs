@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future::zip;
 use popleft::event::Why;
 use popleft::net::{Async, TcpListener, TcpStream, UnixStream, lookup_host};
 use popleft::sim::{self, FailureKind, Link, Network, Options, Sim, explore, on_host};
@@ -150,7 +151,7 @@ fn two_who_only_write_are_stuck() {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         let much = vec![0; 1_000_000];
-        let both = futures_lite::future::zip(client.write_all(&much), server.write_all(&much));
+        let both = zip(client.write_all(&much), server.write_all(&much));
         both.await
     });
     let FailureKind::Deadlock(deadlock) = failure.unwrap_err().kind else { panic!() };
@@ -193,6 +194,43 @@ fn a_task_can_be_on_a_host_of_its_own() {
         assert_eq!(near.await.unwrap(), ([10, 0, 0, 3].into(), ms(2)));
         assert_eq!(far.await.unwrap(), (HERE.into(), ms(200)));
         drop(listener);
+    });
+}
+
+#[test]
+fn what_a_task_spawns_is_on_its_host() {
+    async fn address() -> IpAddr {
+        let stream = TcpStream::connect("server:80").await.unwrap();
+        stream.local_addr().unwrap().ip()
+    }
+    async fn address_of_a_child() -> IpAddr {
+        yield_now().await;
+        spawn(async { spawn(address()).await.unwrap() }).await.unwrap()
+    }
+    let one: IpAddr = [10, 0, 0, 3].into();
+    let two: IpAddr = [10, 0, 0, 4].into();
+    let here: IpAddr = HERE.into();
+    Sim::new().network(far(ms(1))).run(async {
+        // Were it on another host, nobody would find it under the server's name.
+        let listens = async { spawn(TcpListener::bind("0.0.0.0:80")).await.unwrap().unwrap() };
+        let _listener = on_host(SERVER, listens).await;
+        // Two hosts in one task, which take turns.
+        let child_of = |host| on_host(host, address_of_a_child());
+        let both = zip(child_of(one), child_of(two)).await;
+        assert_eq!(both, (one, two));
+        // The innermost host counts, and after it the one around it again.
+        let inner = on_host(one, async {
+            (on_host(two, address_of_a_child()).await, address_of_a_child().await)
+        });
+        assert_eq!(inner.await, (two, one));
+        // A child that says where it is.
+        let moved = on_host(one, async { spawn(on_host(two, address_of_a_child())).await });
+        assert_eq!(moved.await.unwrap(), two);
+        // Hosts leave nothing to tasks that get the same row of the table.
+        for _ in 0..4 {
+            assert_eq!(on_host(one, async { spawn(address()).await }).await.unwrap(), one);
+            assert_eq!(spawn(address()).await.unwrap(), here);
+        }
     });
 }
 

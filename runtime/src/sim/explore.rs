@@ -14,10 +14,8 @@ use super::schedule::Schedule;
 use super::search::Search;
 use super::shared::{self, Watch};
 use super::simulated::{Chooser, Simulated};
-use super::{
-    Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
-};
-use crate::event::{Listener, Place, Why};
+use super::{Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in};
+use crate::event::{Listener, Place, Why, text_of};
 
 /// How far [`explore`] goes.
 ///
@@ -160,8 +158,8 @@ impl fmt::Display for Report {
 ///
 /// It searches depth-first; when [that takes too many runs](Options::max_schedules) it goes on with
 /// schedules chosen at random. A run fails when the main task panics, when a task panics and nobody
-/// joins it, when nothing can happen any more (a deadlock), and when it does not end. Panics of the
-/// runs are not printed.
+/// joins it, when a destructor panics while the tasks that are left are dropped, when nothing can
+/// happen any more (a deadlock), and when it does not end. Panics of the runs are not printed.
 ///
 /// `program` must do the same at every run but for the schedule: what it shares has to be made
 /// inside it.

@@ -72,7 +72,7 @@ pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
-use crate::event::{self, Event, Listener, Place, Warning};
+use crate::event::{self, Event, Listener, Place, Warning, text_of};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
 #[cfg(feature = "record")]
@@ -276,8 +276,9 @@ impl Sim {
     ///
     /// - When the future panics, with its panic. A line on standard error says which seed or
     ///   schedule it was.
-    /// - When another task panics and nobody joins it, also by leaving its handle; the real loop
-    ///   prints that and goes on.
+    /// - When another task panics and nobody joins it, also by leaving its handle; and when
+    ///   something panics that nobody can join: a destructor of a task that is dropped with the
+    ///   run, a waker. The real loop prints that and goes on.
     /// - When the run fails in another way, with the [`Failure`] as its message.
     /// - When a runtime is running on this thread already.
     #[track_caller]
@@ -442,34 +443,27 @@ fn run_collecting<F: Future>(
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
     let found = runtime.event_loop.hope.take_found();
     // Tasks that are left may wake, raise or look at the clock while they are dropped.
-    drop(runtime);
-    match (ended, simulated.take_halt()) {
-        (_, Some(Halt::GivenUp)) => Ended::GivenUp,
-        (_, Some(Halt::Misfit(why))) => Ended::Failed(FailureKind::Misfit(why)),
-        (_, Some(Halt::TooLong)) => Ended::Failed(FailureKind::Endless),
-        (Err(payload), None) => Ended::Panicked(payload),
-        (Ok(Ok(output)), None) => match simulated.unused_choices() {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+    // What went wrong first counts, and not what panics while the rest is dropped because of it.
+    match (simulated.take_halt(), found) {
+        (Some(Halt::GivenUp), _) => return Ended::GivenUp,
+        (Some(Halt::Misfit(why)), _) => return Ended::Failed(FailureKind::Misfit(why)),
+        (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::Endless),
+        (None, Some(deadlock)) => return Ended::Failed(FailureKind::Deadlock(deadlock)),
+        (None, None) => {}
+    }
+    match (ended, dropped) {
+        (Ok(Ok(output)), Ok(())) => match simulated.unused_choices() {
             None => Ended::Returned(output),
             Some((used, all)) => Ended::Failed(FailureKind::Misfit(format!(
                 "the schedule does not fit the program: it holds {all} choices, but more than one \
                  task was ready only {used} times"
             ))),
         },
-        (Ok(Err(RunError::Stalled)), None) => match found {
-            Some(deadlock) => Ended::Failed(FailureKind::Deadlock(deadlock)),
-            None => unreachable!("a loop that stalls says who waits"),
-        },
-        (Ok(Err(RunError::Stopped)), None) => Ended::Failed(FailureKind::Stopped),
-        (Ok(Err(RunError::Cancelled)), None) => Ended::Failed(FailureKind::Cancelled),
-    }
-}
-
-/// The text that a panic carries.
-fn text_of(payload: &dyn Any) -> String {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_string(),
-        (_, Some(text)) => text.clone(),
-        _ => String::from("a panic without a text"),
+        (Err(payload), _) | (Ok(Ok(_)), Err(payload)) => Ended::Panicked(payload),
+        (Ok(Err(RunError::Stopped)), _) => Ended::Failed(FailureKind::Stopped),
+        (Ok(Err(RunError::Cancelled)), _) => Ended::Failed(FailureKind::Cancelled),
+        (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says who waits"),
     }
 }
 
@@ -596,7 +590,8 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The main task panicked, or one that nobody joined; this is what it said.
+    /// The main task panicked, or one that nobody joined, or a destructor when the run was over;
+    /// this is what it said.
     Panic(String),
     /// Every task is parked, and nothing can ever happen.
     Deadlock(Deadlock),

@@ -22,6 +22,7 @@ use pin_project_lite::pin_project;
 use super::running;
 use crate::network::{Connection, Listen, Listener, Network as Sockets, Watch};
 use crate::reactor::wait::{Interest, Report};
+use crate::task::Id;
 use crate::turn;
 use tcp::{Route, SocketId, Tcp};
 
@@ -315,7 +316,7 @@ impl fmt::Debug for NetworkControl {
 // ===== on a host ================================================================================
 
 thread_local! {
-    /// The host of the future that is being polled.
+    /// The host of the [`OnHost`] that is being polled.
     static HOME: Cell<Option<IpAddr>> = const { Cell::new(None) };
 }
 
@@ -331,11 +332,22 @@ pin_project! {
 }
 
 /// Runs `future` on the host with this address: connections that it makes begin there, and what it
-/// listens on at `0.0.0.0` or `::` is there. Tasks that it spawns are on no host, unless they say.
+/// listens on at `0.0.0.0` or `::` is there. Tasks that it spawns are on the same host, and so are
+/// those that they spawn, unless they say `on_host` of another.
 ///
-/// ```no_run
-/// # async fn client() {}
-/// let client = popleft::spawn(popleft::sim::on_host([10, 0, 0, 1], client()));
+/// ```
+/// use popleft::net::{TcpListener, TcpStream};
+/// use popleft::sim::{Sim, on_host};
+///
+/// Sim::new().run(async {
+///     let listener = TcpListener::bind("10.0.0.2:80").await.unwrap();
+///     popleft::spawn(on_host([10, 0, 0, 1], async {
+///         let client = popleft::spawn(TcpStream::connect("10.0.0.2:80"));
+///         client.await.unwrap().unwrap()
+///     }));
+///     let (_, peer) = listener.accept().await.unwrap();
+///     assert_eq!(peer.ip().to_string(), "10.0.0.1");
+/// });
 /// ```
 pub fn on_host<F: Future>(host: impl Into<IpAddr>, future: F) -> OnHost<F> {
     OnHost { host: host.into(), future }
@@ -348,6 +360,28 @@ impl<F: Future> Future for OnHost<F> {
         let this = self.project();
         let _away = Away { home_before: HOME.replace(Some(*this.host)) };
         this.future.poll(cx)
+    }
+}
+
+/// The hosts of tasks that were spawned on one, by the task's row in the table of tasks.
+#[derive(Default)]
+struct Homes(RefCell<Vec<Option<(Id, IpAddr)>>>);
+
+impl Homes {
+    fn of(&self, task: Id) -> Option<IpAddr> {
+        let homes = self.0.borrow();
+        let home = homes.get(task.index as usize).copied().flatten();
+        home.and_then(|(whose, host)| (whose == task).then_some(host))
+    }
+
+    /// A row is used again when its task has ended: then this takes its place.
+    fn set(&self, task: Id, host: IpAddr) {
+        let mut homes = self.0.borrow_mut();
+        let row = task.index as usize;
+        if homes.len() <= row {
+            homes.resize(row + 1, None);
+        }
+        homes[row] = Some((task, host));
     }
 }
 
@@ -367,11 +401,24 @@ impl Drop for Away {
 /// A network in memory. It lives on virtual time: [`Sockets::advance`] is its only clock.
 pub(super) struct InMemory {
     tcp: Rc<RefCell<Tcp>>,
+    homes: Homes,
 }
 
 impl InMemory {
     pub(super) fn new(settings: Network, now: Instant) -> Self {
-        InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, now))) }
+        InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, now))), homes: Homes::default() }
+    }
+
+    /// The host of what is being polled: that of the innermost [`on_host`], or else of the task.
+    fn here(&self) -> Option<IpAddr> {
+        HOME.get().or_else(|| self.homes.of(turn::task()))
+    }
+
+    /// A task is on the host on which it was spawned.
+    pub(super) fn spawned(&self, task: Id) {
+        if let Some(host) = self.here() {
+            self.homes.set(task, host);
+        }
     }
 
     fn socket(&self, id: SocketId) -> SimulatedSocket {
@@ -381,12 +428,12 @@ impl InMemory {
 
 impl Sockets for InMemory {
     fn listen(&self, address: SocketAddr, asked: Listen) -> io::Result<Box<dyn Listener>> {
-        let id = self.tcp.borrow_mut().listen(address, HOME.get(), asked)?;
+        let id = self.tcp.borrow_mut().listen(address, self.here(), asked)?;
         Ok(Box::new(SimulatedListener { socket: self.socket(id) }))
     }
 
     fn connect(&self, address: SocketAddr) -> io::Result<Box<dyn Connection>> {
-        let id = self.tcp.borrow_mut().connect(address, HOME.get())?;
+        let id = self.tcp.borrow_mut().connect(address, self.here())?;
         Ok(Box::new(SimulatedStream { socket: self.socket(id) }))
     }
 

@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
-use super::text_of;
-use crate::event::short;
+use crate::event::{short, text_of};
 
 /// A panic that was heard and not printed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -259,6 +259,10 @@ impl Simulation for Simulated {
         self.now.get()
     }
 
+    fn spawned(&self, task: Id) {
+        self.network.spawned(task);
+    }
+
     fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id> {
         if ready.is_empty() || self.halt.borrow().is_some() {
             return None;

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use super::{Id, JoinError};
-use crate::event::End;
+use crate::event::{self, End};
 use crate::turn;
 
 /// What the loop can do with a task whatever its type.
@@ -118,9 +118,11 @@ where
 }
 
 /// Runs foreign code that has nobody to whom its panic could go: a drop of what nobody wants, a
-/// waker that is not ours. The panic hook has told of it; here it ends.
+/// waker that is not ours. The panic hook has told of it; here it ends, unless somebody collects
+/// [warnings](event::Warning).
 pub(crate) fn catching(foreign: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
+        event::panic_goes_no_further(&*payload);
         // Its own drop might panic as well.
         std::mem::forget(payload);
     }

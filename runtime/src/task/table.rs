@@ -392,8 +392,10 @@ impl Table {
         for (_, slot) in self.slots.take() {
             let is_cut = slot.state != State::Ended;
             if let Some(mut body) = slot.body {
+                if is_cut {
+                    body.as_mut().cancel(slot.record.id());
+                }
                 report_panic(&slot.record, &*body);
-                body.as_mut().cancel(slot.record.id());
                 catching(|| drop(body));
             }
             catching(|| drop(slot.joiner));

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::locks;
 use crate::task::Id;
 use crate::task::body::catching;
+use crate::turn;
 
 /// One thing that happened in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -460,6 +461,7 @@ pub(crate) fn warn(warning: Warning) {
 /// only who collects warnings hears of it.
 #[cold]
 pub(crate) fn panic_goes_no_further(payload: &dyn Any) {
+    turn::touch();
     is_collected(&Warning::Panic(format!("popleft: {}\n", text_of(payload))));
 }
 

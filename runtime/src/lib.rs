@@ -49,6 +49,7 @@
 //! ---- the ground
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
+//! access.rs       what a turn touches that other tasks may notice
 //! locks.rs        who waits for which lock, and who holds it
 //! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
@@ -79,6 +80,7 @@ pub mod sync;
 pub mod task;
 pub mod time;
 
+mod access;
 mod builder;
 mod cores;
 mod deadlock;

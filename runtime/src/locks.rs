@@ -33,6 +33,11 @@ impl Who {
         Who { loop_address: turn::running_loop(), task }
     }
 
+    /// [`Id::NOBODY`] when it is no task.
+    pub(crate) fn task(self) -> Id {
+        self.task
+    }
+
     fn is_known(self) -> bool {
         self.task != Id::NOBODY
     }

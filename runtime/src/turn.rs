@@ -185,10 +185,16 @@ pub(crate) fn parked() -> (Why, At) {
 /// Every operation of `net` and `time` that may be ready at once asks here first.
 #[inline]
 pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
+    touch();
+    take_share_of_its_own(cx)
+}
+
+/// The same for an operation that says by itself what it touches.
+#[inline]
+pub(crate) fn take_share_of_its_own(cx: &Context<'_>) -> Poll<()> {
     let left = TURN.with(|turn| {
         let left = turn.operations_left.get();
         turn.operations_left.set(left.saturating_sub(1));
-        turn.touched.set(true);
         left
     });
     // Under somebody else's executor there are no turns, and no shares.
@@ -200,8 +206,8 @@ pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
     Poll::Pending
 }
 
-/// Says that the running task does something which other tasks may notice, and which no event
-/// tells of: an uncontended lock is taken, a ready task is aborted.
+/// Says that the running task does something which other tasks may notice, and which neither an
+/// event nor an [access](crate::access) tells of: a socket is read, a ready task is aborted.
 #[inline]
 pub(crate) fn touch() {
     let _ = TURN.try_with(|turn| turn.touched.set(true));

@@ -8,12 +8,15 @@ use std::env;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{self, Arc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_lite::future::zip;
 use popleft::event::{Event, Why};
 use popleft::sim::{self, Failure, FailureKind, Options, Schedule, Shared, Sim, explore};
 use popleft::sync::Mutex;
@@ -1010,118 +1013,301 @@ fn a_panic_of_another_thread_stays_loud_meanwhile() {
 
 // ===== skipping =================================================================================
 
-/// One thing that a task of a made-up program does between two yields.
+/// One thing that a task of a made-up program does.
 #[derive(Clone, Copy, Debug)]
 enum Does {
+    Yield,
     Read(usize),
     Write(usize),
-    /// Adds what it read last.
+    /// Adds what it saw last.
     Add(usize),
-    /// Nothing that is declared.
-    Nothing,
-    Lock,
-    Unlock,
-    /// Panics if the cell is not as it was read last.
+    /// Panics if the cell is not as it was seen last.
     Check(usize),
+    Lock(usize),
+    Unlock(usize),
+    TryLock(usize),
+    /// Queues for a lock, and gives up unless it has it a little later.
+    GiveUp(usize),
+    /// Uses what the lock protects, if it holds it.
+    UseHeld(usize),
+    /// Waits for the locks and the child at once, behind wakers of its own making.
+    AllAtOnce,
+    SpawnAdder(usize),
+    SpawnLocker(usize),
+    /// Looks whether the child has ended.
+    IsFinished,
+    Join,
+    Detach,
 }
 
+/// What a task may do between two yields is one step to the search.
 fn does() -> impl Strategy<Value = Does> {
+    use Does::*;
+    let cell = || 0usize..3;
+    let lock = || 0usize..2;
     prop_oneof![
-        3 => (0usize..3).prop_map(Does::Read),
-        3 => (0usize..3).prop_map(Does::Write),
-        3 => (0usize..3).prop_map(Does::Add),
-        1 => Just(Does::Nothing),
-        1 => Just(Does::Lock),
-        1 => Just(Does::Unlock),
-        2 => (0usize..3).prop_map(Does::Check),
+        8 => Just(Yield),
+        2 => cell().prop_map(Read),
+        2 => cell().prop_map(Write),
+        2 => cell().prop_map(Add),
+        1 => cell().prop_map(Check),
+        3 => lock().prop_map(Lock),
+        2 => lock().prop_map(Unlock),
+        1 => lock().prop_map(TryLock),
+        1 => lock().prop_map(GiveUp),
+        2 => lock().prop_map(UseHeld),
+        1 => Just(AllAtOnce),
+        1 => cell().prop_map(SpawnAdder),
+        1 => lock().prop_map(SpawnLocker),
+        1 => Just(IsFinished),
+        1 => Just(Join),
+        1 => Just(Detach),
     ]
 }
 
-/// All that a run can see: what each task has read, and what the cells hold in the end. Two runs
-/// that see the same are equivalent; two that do not, are not.
+/// Some of it touches no cell: then only a promise makes it declared.
+fn does_without_cells() -> impl Strategy<Value = Does> {
+    does().prop_map(|does| match does {
+        Does::Read(n) | Does::Write(n) | Does::Add(n) | Does::Check(n) | Does::SpawnAdder(n) => {
+            Does::UseHeld(n % 2)
+        }
+        other => other,
+    })
+}
+
+/// All that a run can see: what each task has seen, and what there is in the end. Two runs that
+/// see the same are equivalent; two that do not, are not.
 type Seen = Vec<Vec<usize>>;
 
+/// What the tasks of a made-up program share.
+struct World {
+    cells: [Shared<usize>; 3],
+    locks: [Mutex<usize>; 2],
+}
+
+/// Tells who waits for several futures which of them was woken, and wakes it once.
+struct Bell {
+    rang: AtomicBool,
+    whom: Arc<sync::Mutex<Option<Waker>>>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rang.store(true, Ordering::Relaxed);
+        let whom = self.whom.lock().unwrap().take();
+        if let Some(whom) = whom {
+            whom.wake();
+        }
+    }
+}
+
+/// Waits for all of them, as they come, and polls only those that were woken.
+async fn all_behind_bells(mut futures: Vec<Pin<Box<dyn Future<Output = usize> + '_>>>) -> usize {
+    let whom = Arc::new(sync::Mutex::new(None));
+    let bell = |_: &_| Arc::new(Bell { rang: AtomicBool::new(true), whom: whom.clone() });
+    let mut bells: Vec<_> = futures.iter().map(bell).collect();
+    let mut saw = 0;
+    poll_fn(|cx| {
+        *whom.lock().unwrap() = Some(cx.waker().clone());
+        let mut at = 0;
+        while at < futures.len() {
+            let is_woken = bells[at].rang.swap(false, Ordering::Relaxed);
+            let waker = Waker::from(bells[at].clone());
+            let mut own = Context::from_waker(&waker);
+            match is_woken.then(|| futures[at].as_mut().poll(&mut own)) {
+                Some(Poll::Ready(value)) => {
+                    saw = 10 * saw + value;
+                    drop(futures.remove(at));
+                    drop(bells.remove(at));
+                }
+                _ => at += 1,
+            }
+        }
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    saw
+}
+
+async fn add_one(lock: &Mutex<usize>) -> usize {
+    let mut value = lock.lock().await;
+    *value += 1;
+    *value
+}
+
+async fn one_of_the_tasks(number: usize, does: Vec<Does>, world: Rc<World>) -> Vec<usize> {
+    let mut saw = vec![number];
+    let mut held = [None, None];
+    let mut child: Option<JoinHandle<()>> = None;
+    for one in does {
+        let last = *saw.last().unwrap();
+        match one {
+            Does::Yield => yield_now().await,
+            Does::Read(cell) => saw.push(world.cells[cell].get()),
+            Does::Write(cell) => world.cells[cell].set(10 * (last + 1) + number),
+            Does::Add(cell) => world.cells[cell].update(|value| *value += last),
+            Does::Check(cell) => world.cells[cell].read(|&now| assert_eq!(now, last)),
+            Does::Lock(0) if held[0].is_none() => held[0] = Some(world.locks[0].lock().await),
+            Does::Lock(1) if held[1].is_none() => held[1] = Some(world.locks[1].lock().await),
+            Does::Lock(_) => {}
+            Does::Unlock(lock) => held[lock] = None,
+            Does::TryLock(lock) => {
+                let got = world.locks[lock].try_lock();
+                saw.push(usize::from(got.is_some()));
+                if got.is_some() {
+                    held[lock] = got;
+                }
+            }
+            Does::GiveUp(lock) => {
+                let mut asks = pin!(world.locks[lock].lock());
+                let mut tries = 2;
+                let got = poll_fn(|cx| {
+                    tries -= 1;
+                    match asks.as_mut().poll(cx) {
+                        Poll::Ready(held) => Poll::Ready(Some(held)),
+                        Poll::Pending if tries == 0 => Poll::Ready(None),
+                        Poll::Pending => Poll::Pending,
+                    }
+                });
+                // Whoever else polls it again is the yield, once.
+                let (got, ()) = zip(got, yield_now()).await;
+                saw.push(usize::from(got.is_some()));
+            }
+            Does::UseHeld(lock) => {
+                if let Some(value) = &mut held[lock] {
+                    **value = 10 * (**value + 1) + number;
+                    saw.push(**value);
+                }
+            }
+            Does::AllAtOnce => {
+                let mut all: Vec<Pin<Box<dyn Future<Output = usize>>>> = vec![];
+                for lock in (0..2).filter(|&lock| held[lock].is_none()) {
+                    all.push(Box::pin(add_one(&world.locks[lock])));
+                }
+                if let Some(child) = child.take() {
+                    all.push(Box::pin(async { child.await.map_or(8, |()| 9) }));
+                }
+                saw.push(all_behind_bells(all).await);
+            }
+            Does::SpawnAdder(cell) => {
+                let world = world.clone();
+                child = Some(spawn(async move { world.cells[cell].update(|value| *value += 1) }));
+            }
+            Does::SpawnLocker(lock) => {
+                let world = world.clone();
+                child = Some(spawn(async move { *world.locks[lock].lock().await += 1 }));
+            }
+            Does::IsFinished => {
+                saw.extend(child.as_ref().map(|child| usize::from(child.is_finished())));
+            }
+            Does::Join => {
+                if let Some(child) = child.take() {
+                    child.await.unwrap();
+                }
+            }
+            Does::Detach => drop(child.take()),
+        }
+    }
+    saw
+}
+
 async fn made_up(tasks: Vec<Vec<Does>>, seen: Rc<RefCell<BTreeSet<Seen>>>) {
-    let cells: Rc<[_; 3]> = Rc::new(std::array::from_fn(|_| Shared::new(0)));
-    let lock = Rc::new(Mutex::new(()));
+    let world = Rc::new(World {
+        cells: std::array::from_fn(|_| Shared::new(0)),
+        locks: std::array::from_fn(|_| Mutex::new(0)),
+    });
     let tasks: Vec<_> = tasks
         .into_iter()
         .enumerate()
         .map(|(number, does)| {
-            let (cells, lock) = (cells.clone(), lock.clone());
-            spawn(async move {
-                let mut read = vec![number];
-                let mut held = None;
-                for one in does {
-                    let last = *read.last().unwrap();
-                    match one {
-                        Does::Read(cell) => read.push(cells[cell].get()),
-                        Does::Write(cell) => cells[cell].set(10 * (last + 1) + number),
-                        Does::Add(cell) => cells[cell].update(|value| *value += last),
-                        Does::Nothing => {}
-                        Does::Lock => {
-                            if held.is_none() {
-                                held = Some(lock.lock().await);
-                            }
-                        }
-                        Does::Unlock => held = None,
-                        Does::Check(cell) => cells[cell].read(|&now| assert_eq!(now, last)),
-                    }
-                    yield_now().await;
-                }
-                read
-            })
+            let task = one_of_the_tasks(number, does, world.clone());
+            // From lines of their own, by which deadlocks are told apart.
+            match number {
+                0 => spawn(task),
+                1 => spawn(task),
+                _ => spawn(task),
+            }
         })
         .collect();
     let mut saw = vec![];
     for task in tasks {
         saw.push(task.await.unwrap());
     }
-    saw.push(cells.iter().map(Shared::get).collect());
+    saw.push(world.cells.iter().map(Shared::get).collect());
+    let free = world.locks.iter().filter_map(|lock| lock.try_lock().map(|value| *value));
+    saw.push(free.collect());
     seen.borrow_mut().insert(saw);
 }
 
+/// What tells one failure from another, and does not depend on the run that was kept.
+fn kind_of(failure: &Failure) -> String {
+    match &failure.kind {
+        FailureKind::Panic(_) => String::from("panic"),
+        FailureKind::Deadlock(deadlock) => {
+            let each = deadlock.tasks.iter();
+            let mut waits: Vec<_> = each
+                .map(|task| format!("{} {:?} {}", task.spawned_at, task.why, task.at))
+                .collect();
+            waits.sort();
+            waits.join("; ")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Explores with and without skipping: it must find the same failures, and the runs that do not
-/// fail must see the same. Returns how many runs there were without and with; `None` when there
-/// are too many to try.
-fn compare(tasks: &[Vec<Does>]) -> Option<(u64, u64)> {
-    let explore_with = |skip: bool| {
+/// fail must see the same. Returns how many runs there were without, with, and with when all is
+/// declared; `None` when there are too many to try.
+fn compare(tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
+    let explore_with = |options: Options| {
         let seen = Rc::new(RefCell::new(BTreeSet::new()));
-        let options = Options::new().skip_equivalent(skip).max_schedules(5_000).random(0);
+        let options = options.max_schedules(5_000).random(0);
         let report = explore(options, || made_up(tasks.to_vec(), seen.clone()));
-        let kinds: BTreeSet<_> = report
-            .failures
-            .iter()
-            .map(|failure| match &failure.kind {
-                // Which values were compared depends on the run that was kept.
-                FailureKind::Panic(_) => String::from("panic"),
-                other => other.to_string(),
-            })
-            .collect();
+        let kinds: BTreeSet<_> = report.failures.iter().map(kind_of).collect();
         (report, kinds, seen.take())
     };
-    let (all, all_kinds, all_seen) = explore_with(false);
+    let (all, all_kinds, all_seen) = explore_with(Options::new().skip_equivalent(false));
     if !all.complete {
         return None;
     }
-    let (some, some_kinds, some_seen) = explore_with(true);
-    assert!(some.complete);
-    assert!(some.schedules <= all.schedules, "{some}\n{all}");
-    assert_eq!(some_kinds, all_kinds);
-    assert_eq!(some.failures.len(), all.failures.len());
-    assert_eq!(some_seen, all_seen);
-    Some((all.schedules, some.schedules))
+    let mut ran = [all.schedules, 0, 0];
+    let skipping = [Options::new(), Options::new().declares_all(true)];
+    for (options, ran) in skipping.into_iter().zip(&mut ran[1..]) {
+        let (some, some_kinds, some_seen) = explore_with(options);
+        *ran = some.schedules;
+        assert!(some.complete);
+        assert!(some.schedules <= all.schedules, "{some}\n{all}");
+        assert_eq!(some_kinds, all_kinds);
+        assert_eq!(some.failures.len(), all.failures.len());
+        assert_eq!(some_seen, all_seen);
+    }
+    Some(ran)
+}
+
+/// Programs of two or three tasks.
+fn programs(does: impl Strategy<Value = Does>) -> impl Strategy<Value = Vec<Vec<Does>>> {
+    proptest::collection::vec(proptest::collection::vec(does, 1..7), 2..4)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn skipping_finds_what_not_skipping_finds(
-        tasks in proptest::collection::vec(proptest::collection::vec(does(), 1..4), 2..4)
+    fn skipping_finds_what_not_skipping_finds(tasks in programs(does())) {
+        prop_assume!(compare(&tasks).is_some());
+    }
+
+    #[test]
+    fn skipping_by_locks_and_joins_finds_what_not_skipping_finds(
+        tasks in programs(does_without_cells())
     ) {
         prop_assume!(compare(&tasks).is_some());
     }
+}
+
+/// The same with a yield after each thing that is done.
+fn in_steps<const N: usize>(does: [Does; N]) -> Vec<Does> {
+    does.into_iter().flat_map(|one| [one, Does::Yield]).collect()
 }
 
 #[test]
@@ -1130,15 +1316,76 @@ fn skipping_tells_reads_from_writes() {
 
     let of_one_cell = [Read(0), Write(0), Read(0), Add(0)];
     let other_way = [Write(0), Read(0), Add(0), Read(0)];
-    compare(&[of_one_cell.to_vec(), other_way.to_vec()]).unwrap();
+    compare(&[in_steps(of_one_cell), in_steps(other_way)]).unwrap();
     let across = [[Read(0), Write(1), Read(0)], [Read(1), Write(0), Read(1)]];
-    compare(&across.map(Vec::from)).unwrap();
-    compare(&[vec![Read(0), Check(0)], vec![Add(1), Write(0)], vec![Read(1)]]).unwrap();
+    compare(&across.map(in_steps)).unwrap();
+    compare(&[in_steps([Read(0), Check(0)]), in_steps([Add(1), Write(0)]), in_steps([Read(1)])])
+        .unwrap();
     // Those who only read are alike in any order; those who write are not.
-    let (all, some) = compare(&[vec![Read(0); 4], vec![Read(0); 4]]).unwrap();
-    assert!(some * 5 < all, "{some} of {all}");
-    let (all, some) = compare(&[vec![Add(0); 4], vec![Add(0); 4]]).unwrap();
+    let [all, some, fewest] = compare(&[in_steps([Read(0); 4]), in_steps([Read(0); 4])]).unwrap();
+    assert!(some * 5 < all && fewest <= some, "{fewest} and {some} of {all}");
+    let [all, some, _] = compare(&[in_steps([Add(0); 4]), in_steps([Add(0); 4])]).unwrap();
     assert!(some * 5 > all, "{some} of {all}");
+}
+
+#[test]
+fn skipping_tells_locks_apart() {
+    use Does::{AllAtOnce, Lock, SpawnLocker, Unlock, UseHeld, Yield};
+
+    let uses = |lock| vec![Lock(lock), Yield, UseHeld(lock), Unlock(lock), Yield];
+    let [all, without_a_promise, same_lock] = compare(&[uses(0), uses(0)]).unwrap();
+    assert_eq!(all, without_a_promise);
+    let [_, _, two_locks] = compare(&[uses(0), uses(1)]).unwrap();
+    assert!(two_locks < same_lock, "{two_locks} {same_lock} of {all}");
+    // A circle, and one that somebody outside it may close or not.
+    let both = |one, two| vec![Lock(one), Yield, Lock(two), Unlock(one), Unlock(two)];
+    compare(&[both(0, 1), both(1, 0)]).unwrap();
+    compare(&[both(0, 1), vec![Lock(1), SpawnLocker(0), Does::Join]]).unwrap();
+    // Who waits for two locks behind wakers of its own is woken by each of them.
+    compare(&[vec![AllAtOnce], uses(0), vec![Lock(1), Unlock(1)]]).unwrap();
+}
+
+/// Spawns the diners, each of whom takes two forks, and waits for them.
+async fn dinner(diners: usize, forks_of: impl Fn(usize) -> (usize, usize)) {
+    let forks: Rc<[Mutex<()>]> = (0..diners).map(|_| Mutex::new(())).collect();
+    let seats = (0..diners).map(|me| {
+        let (forks, (one, two)) = (forks.clone(), forks_of(me));
+        spawn(async move {
+            let _one = forks[one].lock().await;
+            yield_now().await;
+            let _two = forks[two].lock().await;
+        })
+    });
+    join_all(seats).await;
+}
+
+#[test]
+fn five_philosophers_are_proved_to_starve_or_not_to() {
+    let left_first = |me| (me, (me + 1) % 5);
+    let low_first = |me| if me == 4 { (0, 4) } else { (me, me + 1) };
+    let options = || Options::new().declares_all(true).max_schedules(20_000).random(0);
+    let broken = explore(options(), || dinner(5, left_first));
+    assert!(broken.complete, "{broken}");
+    let [failure] = &broken.failures[..] else { panic!("{broken}") };
+    assert_eq!(deadlock_of(failure).circle.len(), 5);
+    let again = Sim::new().schedule(failure.schedule.clone()).try_run(dinner(5, left_first));
+    assert_eq!(deadlock_of(&again.unwrap_err()).circle, deadlock_of(failure).circle);
+    let mended = explore(options(), || dinner(5, low_first));
+    assert!(mended.complete, "{mended}");
+    mended.assert_ok();
+}
+
+/// The run is over when the main task ends, whoever is about to do something.
+#[test]
+fn the_end_of_the_main_task_is_never_passed_over() {
+    let program = || async {
+        drop(spawn(async { panic!("too late") }));
+        yield_now().await;
+    };
+    for promise in [false, true] {
+        let report = explore(Options::new().declares_all(promise), program);
+        assert!(report.complete && report.failures.len() == 1, "{report}");
+    }
 }
 
 #[test]

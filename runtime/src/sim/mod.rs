@@ -508,6 +508,8 @@ pub fn elapsed() -> Duration {
 
 /// The choices that the run has made so far. `None` when no simulation is running on this thread.
 pub fn schedule() -> Option<Schedule> {
+    // What is chosen elsewhere changes it.
+    turn::touch();
     running().map(|simulated| simulated.schedule())
 }
 

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use super::shared::{Step, take_step};
+use super::shared::{Declared, Step, take_step};
 use crate::task::Id;
 
 /// The path, and where on it the present run is.
@@ -21,8 +21,8 @@ pub(super) struct Search {
     path: Vec<Node>,
     /// How many nodes of the path the present run has passed.
     depth: usize,
-    /// Whether steps are watched, and equivalent schedules skipped.
-    skipping: bool,
+    /// Which steps can be seen through, if equivalent schedules are skipped.
+    skipping: Option<Declared>,
     /// A task is taking the step that was chosen last.
     in_step: bool,
 }
@@ -53,12 +53,12 @@ pub(super) enum Advice {
 }
 
 impl Search {
-    pub(super) fn new(skipping: bool) -> Self {
+    pub(super) fn new(skipping: Option<Declared>) -> Self {
         Search { skipping, ..Search::default() }
     }
 
     pub(super) fn is_skipping(&self) -> bool {
-        self.skipping
+        self.skipping.is_some()
     }
 
     pub(super) fn begin_run(&mut self) {
@@ -69,7 +69,7 @@ impl Search {
     /// Which of the ready tasks has its turn.
     #[inline]
     pub(super) fn choose(&mut self, ready: &VecDeque<Id>) -> Advice {
-        if !self.skipping && ready.len() == 1 {
+        if self.skipping.is_none() && ready.len() == 1 {
             return Advice::Take(0);
         }
         self.end_step();
@@ -98,7 +98,7 @@ impl Search {
             asleep: vec![],
             step: Step::default(),
         };
-        if self.skipping {
+        if self.skipping.is_some() {
             node.ready.extend(ready);
             if let Some(parent) = self.path.last() {
                 let sleeps_on = |(_, step): &&(Id, Step)| step.is_independent_of(&parent.step);
@@ -113,8 +113,8 @@ impl Search {
 
     /// The step that was chosen last is over.
     fn end_step(&mut self) {
-        if self.skipping {
-            let step = take_step();
+        if let Some(declared) = self.skipping {
+            let step = take_step(declared);
             if std::mem::take(&mut self.in_step) {
                 self.path[self.depth - 1].step = step;
             }
@@ -123,10 +123,13 @@ impl Search {
 
     /// The run is over. False when there is nothing left to try.
     pub(super) fn end_run(&mut self) -> bool {
-        self.end_step();
+        if self.in_step {
+            // With this step the run has ended, and with it all that others might still have done.
+            self.path[self.depth - 1].step = Step::default();
+        }
         self.path.truncate(self.depth);
         while let Some(node) = self.path.last_mut() {
-            if node.try_next(self.skipping) {
+            if node.try_next(self.skipping.is_some()) {
                 return true;
             }
             self.path.pop();

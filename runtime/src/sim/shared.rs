@@ -5,8 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::rc::Rc;
 
-use crate::event::{Cause, Event, Why};
+use crate::access::{self, Access, Number, Object, Watch};
+use crate::event::{Cause, End, Event, Why};
+use crate::task::Id;
 use crate::turn;
 
 /// Data that tasks share, whose every use is known to the simulator.
@@ -14,11 +17,15 @@ use crate::turn;
 /// Put it in an `Rc`, as any data that tasks share. Outside a simulation it is a plain cell.
 ///
 /// While [`explore`](crate::sim::explore) searches, a *step* of a task, from one `await` to the
-/// next, counts as declared when it used at least one `Shared`, did nothing else that the runtime
-/// knows of (spawn, wake, lock, set a timer, ..), and ended with [`yield_now`](crate::yield_now).
-/// Two declared steps that use no `Shared` in common, or only read it, are the same in either
-/// order, and only one order is tried. A step that declares nothing is never passed over. So: a
-/// step that uses a `Shared` must use nothing else that tasks share, unless that is a `Shared` too.
+/// next, counts as declared when it used at least one `Shared` and did nothing but what the search
+/// can see through: use a `Shared`, take, await or release a [`Mutex`](crate::sync::Mutex), spawn,
+/// await a [`JoinHandle`](crate::JoinHandle), [yield](crate::yield_now), and end. (It cannot see
+/// through timers, sockets, jobs, aborts, panics and foreign wakers.) Two declared steps that use
+/// nothing in common, or only read it, are the same in either order, and only one order is tried.
+/// A step that declares nothing is never passed over. So: a step that uses a `Shared` must use
+/// nothing else that tasks share, but for a `Shared`, a `Mutex`, and what a `Mutex` that it holds
+/// protects. A program of which that holds throughout
+/// [can say so](crate::sim::Options::declares_all); then all of its steps count.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -45,15 +52,14 @@ use crate::turn;
 /// assert!(some.schedules < all.schedules);
 /// ```
 pub struct Shared<T> {
-    number: u32,
+    number: Number,
     value: RefCell<T>,
 }
 
 impl<T> Shared<T> {
     /// A cell with this value.
     pub fn new(value: T) -> Self {
-        turn::touch();
-        Shared { number: next_number(), value: RefCell::new(value) }
+        Shared { number: Number::default(), value: RefCell::new(value) }
     }
 
     /// A copy of the value.
@@ -71,7 +77,7 @@ impl<T> Shared<T> {
 
     /// Puts another value in its place, and returns the one before.
     pub fn replace(&self, value: T) -> T {
-        declare(self.number, true);
+        use_cell(self.number, true);
         self.value.replace(value)
     }
 
@@ -81,7 +87,7 @@ impl<T> Shared<T> {
     ///
     /// When it is called inside [`update`](Shared::update) of the same cell.
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        declare(self.number, false);
+        use_cell(self.number, false);
         look(&self.value.borrow())
     }
 
@@ -92,7 +98,7 @@ impl<T> Shared<T> {
     /// When it is called inside [`read`](Shared::read) or [`update`](Shared::update) of the same
     /// cell.
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        declare(self.number, true);
+        use_cell(self.number, true);
         change(&mut self.value.borrow_mut())
     }
 }
@@ -112,17 +118,10 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 
 // ===== what a step declares =====================================================================
 
-/// One use of one cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Access {
-    cell: u32,
-    writes: bool,
-}
-
 /// What a step of a task touched. `None` when it may have touched anything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Step {
-    accesses: Option<Vec<Access>>,
+    accesses: Option<Rc<[Access]>>,
 }
 
 impl Step {
@@ -131,65 +130,45 @@ impl Step {
         let (Some(ours), Some(theirs)) = (&self.accesses, &other.accesses) else {
             return false;
         };
-        let collide = |a: &Access, b: &Access| a.cell == b.cell && (a.writes || b.writes);
+        let collide = |a: &Access, b: &Access| a.object == b.object && (a.writes || b.writes);
         !ours.iter().any(|a| theirs.iter().any(|b| collide(a, b)))
     }
 }
 
-/// Cells that were made outside any run have numbers from here on.
-const OUTSIDE: u32 = 1 << 31;
+/// Which steps count as declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declared {
+    /// Those that use a cell: with that they promise to use nothing undeclared.
+    WithACell,
+    /// All, by a promise of the whole program.
+    All,
+}
 
 thread_local! {
-    static WATCHING: Cell<bool> = const { Cell::new(false) };
     /// A cell was used since the run began.
     static USED: Cell<bool> = const { Cell::new(false) };
-    static NEXT_NUMBER: Cell<u32> = const { Cell::new(OUTSIDE) };
-    static ACCESSES: RefCell<Vec<Access>> = const { RefCell::new(Vec::new()) };
-    /// The step has done something besides using cells.
+    /// The step has done something that is not declared.
     static ACTED: Cell<bool> = const { Cell::new(false) };
-    /// The step has ended with a yield.
-    static YIELDED: Cell<bool> = const { Cell::new(false) };
+    /// The step has ended, and what may still come belongs to that: waking itself after a yield,
+    /// waking who awaits its end.
+    static ENDED: Cell<bool> = const { Cell::new(false) };
 }
 
-fn next_number() -> u32 {
-    NEXT_NUMBER.replace(NEXT_NUMBER.get().wrapping_add(1))
-}
-
-fn declare(cell: u32, writes: bool) {
+fn use_cell(number: Number, writes: bool) {
     USED.set(true);
-    if WATCHING.get() {
-        ACCESSES.with_borrow_mut(|accesses| {
-            let access = Access { cell, writes };
-            if !accesses.contains(&access) {
-                accesses.push(access);
-            }
-        });
+    match writes {
+        true => access::touch(Object::Cell(number)),
+        false => access::look_at(Object::Cell(number)),
     }
 }
 
-/// A run begins on this thread. The cells that it makes are numbered as in every other run, so
-/// that what one run has declared can be held against the next.
-pub(super) struct Watch {
-    number_before: u32,
-    watching_before: bool,
-}
-
-impl Watch {
-    pub(super) fn begin(watching: bool) -> Watch {
-        USED.set(false);
-        turn::take_touched();
-        ACTED.set(false);
-        YIELDED.set(false);
-        ACCESSES.with_borrow_mut(Vec::clear);
-        Watch { number_before: NEXT_NUMBER.replace(0), watching_before: WATCHING.replace(watching) }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        NEXT_NUMBER.set(self.number_before);
-        WATCHING.set(self.watching_before);
-    }
+/// A run begins on this thread; what its steps touch is noted if it is `wanted`.
+pub(super) fn watch(wanted: bool) -> Watch {
+    USED.set(false);
+    ACTED.set(false);
+    ENDED.set(false);
+    turn::take_touched();
+    Watch::begin(wanted)
 }
 
 /// Whether a cell was used in the run.
@@ -197,24 +176,34 @@ pub(super) fn cells_were_used() -> bool {
     USED.get()
 }
 
-/// The step that a task takes is over, or a new run begins: what did it touch?
-pub(super) fn take_step() -> Step {
+/// The step that a task takes is over: what did it touch?
+pub(super) fn take_step(declared: Declared) -> Step {
     let acted = ACTED.replace(false) | turn::take_touched();
-    let yielded = YIELDED.replace(false);
-    let accesses = ACCESSES.take();
-    let is_declared = yielded && !acted && !accesses.is_empty();
-    Step { accesses: is_declared.then_some(accesses) }
+    let ended = ENDED.replace(false);
+    let accesses = access::take();
+    let is_cell = |access: &Access| matches!(access.object, Object::Cell(_));
+    let has_promised = declared == Declared::All || accesses.iter().any(is_cell);
+    let is_declared = ended && !acted && has_promised;
+    Step { accesses: is_declared.then(|| accesses.into()) }
 }
 
-/// Hears what a step does besides using cells.
+/// Hears what a step does. What is not known to be an access counts as anything.
 pub(super) fn hear(event: &Event) {
-    match event {
-        Event::Poll { .. } => {}
-        Event::Pending { why: Why::Yield, .. } => YIELDED.set(true),
-        // The yield itself.
-        Event::Wake { task, by: Cause::Task(by) } if task == by && YIELDED.get() => {}
+    match *event {
+        Event::Poll { task } => access::touch(Object::Task(task)),
+        Event::Spawn { by: Cause::Task(_), .. } => access::touch(Object::Numbers),
+        Event::Pending { why: Why::Yield | Why::Lock | Why::Join, .. } => ENDED.set(true),
+        Event::Done { how: End::Ok, .. } => ENDED.set(true),
+        Event::Wake { task, by: Cause::Task(_) } if ENDED.get() || is_touched(task) => {
+            access::touch(Object::Task(task));
+        }
         _ => ACTED.set(true),
     }
+}
+
+/// Whether the step has said that it touches the task: it hands it a lock.
+fn is_touched(task: Id) -> bool {
+    access::has(Access { object: Object::Task(task), writes: true })
 }
 
 #[cfg(test)]
@@ -222,7 +211,9 @@ mod tests {
     use super::*;
 
     fn step(accesses: &[(u32, bool)]) -> Step {
-        let access = |&(cell, writes): &(u32, bool)| Access { cell, writes };
+        let id = |number| Id { index: number, number };
+        let access =
+            |&(task, writes): &(u32, bool)| Access { object: Object::Task(id(task)), writes };
         Step { accesses: Some(accesses.iter().map(access).collect()) }
     }
 

@@ -13,6 +13,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use crate::access::{self, Object};
 use crate::locks::{self, Number, Who};
 use crate::task::body::catching;
 use crate::turn;
@@ -65,6 +66,8 @@ struct Queue {
     next_ticket: Ticket,
     /// Under which number it is known who waits, while somebody does.
     number: Option<Number>,
+    /// What tells it from other locks.
+    identity: access::Number,
 }
 
 type Ticket = u64;
@@ -96,8 +99,7 @@ impl<T> Mutex<T> {
 
     /// Takes the lock if nobody holds it and nobody waits for it; `None` otherwise.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        turn::touch();
-        let mut queue = self.queue.borrow_mut();
+        let mut queue = Queue::change(&self.queue);
         if queue.holder.is_some() {
             return None;
         }
@@ -138,8 +140,7 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
 
 /// Gives the lock to the one who has waited longest, or leaves it free.
 fn release(queue: &RefCell<Queue>) {
-    turn::touch();
-    let mut inside = queue.borrow_mut();
+    let mut inside = Queue::change(queue);
     let next = inside.waiters.pop_front();
     inside.handed_to = next.as_ref().map(|next| next.ticket);
     inside.holder = next.as_ref().map(|next| next.who);
@@ -150,11 +151,19 @@ fn release(queue: &RefCell<Queue>) {
     inside.forget_number_if_unused();
     drop(inside);
     if let Some(next) = next {
+        access::touch(Object::Task(next.who.task()));
         catching(|| next.waker.wake());
     }
 }
 
 impl Queue {
+    /// Whatever is done with it, other tasks may notice.
+    fn change(queue: &RefCell<Queue>) -> RefMut<'_, Queue> {
+        let queue = queue.borrow_mut();
+        access::touch(Object::Lock(queue.identity));
+        queue
+    }
+
     fn forget_number_if_unused(&mut self) {
         if self.waiters.is_empty()
             && let Some(number) = self.number.take()
@@ -200,10 +209,10 @@ impl<'a, T> Future for Lock<'a, T> {
 impl<T> Lock<'_, T> {
     /// Takes the lock, or queues for it.
     fn ask(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(turn::take_share(cx));
+        ready!(turn::take_share_of_its_own(cx));
         let waker = cx.waker().clone();
         let who = Who::is_running();
-        let mut queue = self.mutex.queue.borrow_mut();
+        let mut queue = Queue::change(&self.mutex.queue);
         let Some(holder) = queue.holder else {
             queue.holder = Some(who);
             drop(queue);
@@ -223,10 +232,9 @@ impl<T> Lock<'_, T> {
 
     /// Ready when the lock was handed over; otherwise whoever polls now is woken when it is.
     fn wait(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<()> {
-        turn::touch();
         let waker = cx.waker().clone();
         let who = Who::is_running();
-        let mut queue = self.mutex.queue.borrow_mut();
+        let mut queue = Queue::change(&self.mutex.queue);
         if queue.handed_to == Some(ticket) {
             queue.handed_to = None;
             // Another task may have come for it than the one that had asked.
@@ -263,8 +271,7 @@ impl<T> Drop for Lock<'_, T> {
         let Stage::Queued(ticket) = self.stage else {
             return;
         };
-        turn::touch();
-        let mut queue = self.mutex.queue.borrow_mut();
+        let mut queue = Queue::change(&self.mutex.queue);
         if queue.handed_to == Some(ticket) {
             drop(queue);
             release(&self.mutex.queue);

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use super::Id;
 use super::table::{Ended, Join};
 use super::waker::LocalWaker;
+use crate::access::{self, Object};
 use crate::event::{End, Place, Why};
 use crate::event_loop::EventLoop;
 use crate::turn::{self, At};
@@ -56,6 +57,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
+        access::look_at(Object::Task(self.id));
         self.taken || self.event_loop.tasks.has_ended(self.id)
     }
 
@@ -77,6 +79,7 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "a join handle was polled after it was ready");
         let (id, event_loop) = (self.id, &self.event_loop);
+        access::touch(Object::Task(id));
         let joiner = match event_loop.is_running_here() {
             true => LocalWaker::of(cx.waker()),
             // A task of another loop waits for one of this, which would not know it by its id.
@@ -106,6 +109,7 @@ impl<T> Drop for JoinHandle<T> {
         if self.taken {
             return;
         }
+        access::touch(Object::Task(self.id));
         let tasks = &self.event_loop.tasks;
         match tasks.detach(self.id) {
             Join::Ended(ended) => tasks.discard(ended),

@@ -385,11 +385,14 @@ impl Table {
 
     // ===== the end of the runtime ===============================================================
 
-    /// Drops all tasks, on this thread, outside any borrow. From now on none can be made.
+    /// Drops all tasks, on this thread, outside any borrow, in the order in which they were
+    /// spawned. From now on none can be made.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         // Taken whole: while these are dropped, their destructors find an empty table.
-        for (_, slot) in self.slots.take() {
+        let mut slots: Vec<Slot> = self.slots.take().into_iter().map(|(_, slot)| slot).collect();
+        slots.sort_by_key(|slot| slot.number);
+        for slot in slots {
             let is_cut = slot.state != State::Ended;
             if let Some(mut body) = slot.body {
                 if is_cut {

@@ -201,7 +201,10 @@ impl LocalWaker {
     pub(crate) fn wake(self) {
         match self {
             LocalWaker::Task(task) => event_loop::wake(task),
-            LocalWaker::Foreign(waker) => catching(|| waker.wake()),
+            LocalWaker::Foreign(waker) => {
+                turn::touch();
+                catching(|| waker.wake());
+            }
         }
     }
 }

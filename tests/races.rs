@@ -79,10 +79,31 @@ fn no_schedule_fails_of_what_is_mended() {
     for (program, more) in [(RACE, &[][..]), (DEADLOCK, &[]), (DEADLOCK, three), (RUDE, &[])] {
         let found = json(program, &[more, &["--explore", "--mended"]].concat());
         assert_eq!(found["complete"], true);
+        assert_eq!(found["skipping"], false);
         assert_eq!(found["mended"], true);
         assert!(found["schedules"].as_u64().unwrap() > 1, "{found}");
         assert!(found["failures"].as_array().unwrap().is_empty(), "{found}");
     }
+}
+
+#[test]
+fn what_can_only_repeat_another_is_left_out_and_the_rest_is_a_proof() {
+    for count in ["2", "3", "5"] {
+        let table = |more: &[&str]| {
+            json(DEADLOCK, &[&["--explore", "--philosophers", count], more].concat())
+        };
+        let mended = table(&["--mended", "--skip"]);
+        assert_eq!((&mended["complete"], &mended["skipping"]), (&true.into(), &true.into()));
+        assert!(mended["failures"].as_array().unwrap().is_empty(), "{mended}");
+        let (broken, searched) = (table(&["--skip"]), table(&[]));
+        assert_eq!(broken["complete"], true);
+        let circle = |found: &Value| found["failures"][0]["circle"].clone();
+        assert_eq!(circle(&broken), circle(&searched));
+    }
+    let words = said(DEADLOCK, &["--explore", "--mended", "--philosophers", "5", "--skip"]);
+    assert!(words.contains("All schedules are covered"), "{words}");
+    let words = said(DEADLOCK, &["--explore", "--mended", "--philosophers", "5"]);
+    assert!(words.contains("which is not all; none failed"), "{words}");
 }
 
 #[test]

@@ -1101,13 +1101,15 @@ impl Wake for Bell {
     }
 }
 
-/// Waits for all of them, as they come, and polls only those that were woken.
+/// Waits for all of them, as they come, and polls only those that were woken. Returns what came,
+/// and in how many turns.
 async fn all_behind_bells(mut futures: Vec<Pin<Box<dyn Future<Output = usize> + '_>>>) -> usize {
     let whom = Arc::new(sync::Mutex::new(None));
     let bell = |_: &_| Arc::new(Bell { rang: AtomicBool::new(true), whom: whom.clone() });
     let mut bells: Vec<_> = futures.iter().map(bell).collect();
     let mut saw = 0;
     poll_fn(|cx| {
+        saw = 10 * saw + 1; // one turn more
         *whom.lock().unwrap() = Some(cx.waker().clone());
         let mut at = 0;
         while at < futures.len() {
@@ -1342,7 +1344,14 @@ fn skipping_tells_locks_apart() {
     compare(&[both(0, 1), both(1, 0)]).unwrap();
     compare(&[both(0, 1), vec![Lock(1), SpawnLocker(0), Does::Join]]).unwrap();
     // Who waits for two locks behind wakers of its own is woken by each of them.
-    compare(&[vec![AllAtOnce], uses(0), vec![Lock(1), Unlock(1)]]).unwrap();
+    compare(&[
+        vec![Lock(0), Yield, Unlock(0)],
+        vec![Lock(1), Yield, Unlock(1)],
+        vec![Yield, AllAtOnce],
+    ])
+    .unwrap();
+    let child = |lock| vec![SpawnLocker(lock), Yield, AllAtOnce];
+    compare(&[child(0), uses(0)]).unwrap();
 }
 
 /// Spawns the diners, each of whom takes two forks, and waits for them.

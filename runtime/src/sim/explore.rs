@@ -150,6 +150,9 @@ pub struct Report {
     pub skipped: u64,
     /// Whether that was all: every schedule of the program ran, or was skipped as equivalent.
     pub complete: bool,
+    /// Whether schedules were skipped that can only do what another has done. If not, and if the
+    /// search is complete, each schedule there is ran once.
+    pub skipping: bool,
     /// Each distinct failure once, with the shortest schedule that was found for it. Panics are
     /// told apart by their lines, deadlocks by who waits where.
     pub failures: Vec<Failure>,
@@ -169,8 +172,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = if self.complete { ", which is all" } else { ", which is not all" };
-        write!(f, "{} schedules ran{all}; ", self.schedules)?;
+        let all = match (self.complete, self.skipping) {
+            (true, false) => "which is all",
+            (true, true) => "and all others can only do what one of these did",
+            (false, _) => "which is not all",
+        };
+        write!(f, "{} schedules ran, {all}; ", self.schedules)?;
         if self.skipped > 0 {
             write!(f, "{} were given up as equivalent; ", self.skipped)?;
         }
@@ -241,7 +248,13 @@ where
         program,
         at: Place::of(Location::caller()),
         quiet: Quiet::begin(),
-        report: Report { schedules: 0, skipped: 0, complete: false, failures: Vec::new() },
+        report: Report {
+            schedules: 0,
+            skipped: 0,
+            complete: false,
+            skipping: false,
+            failures: Vec::new(),
+        },
         found: Vec::new(),
     }
     .run()
@@ -279,12 +292,14 @@ where
         let promised = self.options.skip_equivalent && self.options.declares_all;
         let skipping = promised.then_some(Declared::All);
         let mut search = Rc::new(RefCell::new(Search::new(skipping)));
+        self.report.skipping = promised;
         let mut is_first = !promised;
         while !self.report.complete && self.runs() < self.options.max_schedules {
             let ran = self.run_once(Chooser::Search(search.clone()), None);
             if is_first && self.options.skip_equivalent && shared::cells_were_used() {
                 let skipping = Some(Declared::WithACell);
                 search = Rc::new(RefCell::new(Search::new(skipping)));
+                self.report.skipping = true;
                 self.forget();
             } else {
                 if ran == Ran::AndDidNotFit {

@@ -2,9 +2,8 @@
 //!
 //! Two turns that touch nothing in common come to the same in either order; a search through all
 //! schedules need not try both. Most of what a turn does is an event. What no event tells of is
-//! said here, by the locks and the join handles and by cells that are made for it, but only while
-//! somebody wants to know. Where it cannot be said, [`turn::touch`](crate::turn::touch) says that
-//! it may have been anything.
+//! said here, but only while somebody wants to know: locks, join handles and cells that are made for
+//! it say what they touch; all others say that it may have been anything.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,6 +12,8 @@ use crate::task::Id;
 /// What tasks can have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
+    /// It is not known what: a socket is read, a ready task is aborted.
+    Anything,
     Cell(Number),
     Lock(Number),
     /// A task: its turns, its end, and whether it is woken.
@@ -33,12 +34,10 @@ pub(crate) struct Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(u32);
 
-/// What is made outside any watched run has numbers from here on.
-const OUTSIDE: u32 = 1 << 31;
-
 thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
-    static NEXT_NUMBER: Cell<u32> = const { Cell::new(OUTSIDE) };
+    /// Outside of runs, from the middle on: no run makes so much.
+    static NEXT_NUMBER: Cell<u32> = const { Cell::new(1 << 31) };
     static ACCESSES: RefCell<Vec<Access>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -56,47 +55,26 @@ pub(crate) fn touch(object: Object) {
     note(Access { object, writes: true });
 }
 
-/// The running task looks at `object`, and leaves it as it is.
+/// The running task uses an object.
 #[inline]
-pub(crate) fn look_at(object: Object) {
-    note(Access { object, writes: false });
-}
-
-#[inline]
-fn note(access: Access) {
-    if WATCHED.get() && !has(access) {
+pub(crate) fn note(access: Access) {
+    if WATCHED.get() && !is_noted(access) {
         ACCESSES.with_borrow_mut(|accesses| accesses.push(access));
     }
 }
 
-/// Whether this was said since the last [`take`].
-pub(crate) fn has(access: Access) -> bool {
+/// Whether it was noted since the last time that somebody took what was.
+pub(crate) fn is_noted(access: Access) -> bool {
     ACCESSES.with_borrow(|accesses| accesses.contains(&access))
 }
 
-/// What was touched since the last time that somebody asked.
+/// Takes what was noted.
 pub(crate) fn take() -> Vec<Access> {
     ACCESSES.take()
 }
 
-/// A run begins on this thread. What it makes is numbered as in every other run, so that what one
-/// run has touched can be held against the next.
-pub(crate) struct Watch {
-    number_before: u32,
-    watched_before: bool,
-}
-
-impl Watch {
-    /// Accesses are noted if they are `wanted`.
-    pub(crate) fn begin(wanted: bool) -> Watch {
-        take();
-        Watch { number_before: NEXT_NUMBER.replace(0), watched_before: WATCHED.replace(wanted) }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        NEXT_NUMBER.set(self.number_before);
-        WATCHED.set(self.watched_before);
-    }
+/// From now on accesses are noted, if they are `wanted`, and what is made is numbered from `next`.
+/// Returns what was before.
+pub(crate) fn watch(wanted: bool, next: u32) -> (bool, u32) {
+    (WATCHED.replace(wanted), NEXT_NUMBER.replace(next))
 }

@@ -18,10 +18,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::access::{self, Object};
 use crate::locks;
 use crate::task::Id;
 use crate::task::body::catching;
-use crate::turn;
 
 /// One thing that happened in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -461,28 +461,22 @@ pub(crate) fn warn(warning: Warning) {
 /// only who collects warnings hears of it.
 #[cold]
 pub(crate) fn panic_goes_no_further(payload: &dyn Any) {
-    turn::touch();
-    is_collected(&Warning::Panic(format!("popleft: {}\n", text_of(payload))));
+    access::touch(Object::Anything);
+    is_collected(&Warning::Panic(format!("popleft: {}\n", text_of(payload).unwrap_or(NO_TEXT))));
 }
 
 fn is_collected(warning: &Warning) -> bool {
-    let collected = COLLECTED.try_with(|collected| match &mut *collected.borrow_mut() {
-        Some(list) => {
-            list.push(warning.clone());
-            true
-        }
-        None => false,
-    });
-    collected == Ok(true)
+    let collect = |list: &mut Vec<_>| list.push(warning.clone());
+    COLLECTED.try_with(|list| list.borrow_mut().as_mut().map(collect)) == Ok(Some(()))
 }
 
-/// The text that a panic carries.
-pub(crate) fn text_of(payload: &dyn Any) -> String {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => (*text).to_string(),
-        (_, Some(text)) => text.clone(),
-        _ => String::from("a panic without a text"),
-    }
+/// What to say of a panic that carries something else.
+pub(crate) const NO_TEXT: &str = "a panic without a text";
+
+/// The text that a panic carries, if it is one.
+pub(crate) fn text_of(payload: &dyn Any) -> Option<&str> {
+    let string = payload.downcast_ref::<String>().map(String::as_str);
+    string.or_else(|| payload.downcast_ref::<&str>().copied())
 }
 
 /// From now on warnings are collected in `list`, or printed if there is none. Returns the list

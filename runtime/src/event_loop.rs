@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::access::{self, Object};
 use crate::event::{Cause, End, Event, Place, tell};
 use crate::reactor::Reactor;
 use crate::stall::{self, Hope};
@@ -337,7 +338,7 @@ impl EventLoop {
 
     /// Cancels a task at its next turn.
     pub(crate) fn abort(&self, task: Id) {
-        turn::touch();
+        access::touch(Object::Anything);
         if let Some(record) = self.tasks.abort(task) {
             Waker::from(record).wake();
         }

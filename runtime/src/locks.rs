@@ -20,7 +20,8 @@ use crate::turn::{self, At};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Who {
     loop_address: usize,
-    task: Id,
+    /// [`Id::NOBODY`] when it is no task.
+    pub(crate) task: Id,
 }
 
 impl Who {
@@ -31,11 +32,6 @@ impl Who {
 
     fn of(task: Id) -> Who {
         Who { loop_address: turn::running_loop(), task }
-    }
-
-    /// [`Id::NOBODY`] when it is no task.
-    pub(crate) fn task(self) -> Id {
-        self.task
     }
 
     fn is_known(self) -> bool {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
+use crate::access::{self, Object};
 use crate::event::{Cause, Place, Why};
 use crate::task::Id;
 
@@ -29,8 +30,6 @@ struct Turn {
     operations_left: Cell<u32>,
     why: Cell<Why>,
     at: Cell<At>,
-    /// Something was done since the last time that somebody asked which others may notice.
-    touched: Cell<bool>,
 }
 
 /// Where a turn ended. Most turns that end at a line are over before anybody asks for its number.
@@ -63,7 +62,6 @@ thread_local! {
             operations_left: Cell::new(OPERATIONS_A_TURN),
             why: Cell::new(Why::Unknown),
             at: Cell::new(At::Place(Place::UNKNOWN)),
-            touched: Cell::new(false),
         }
     };
 }
@@ -185,7 +183,7 @@ pub(crate) fn parked() -> (Why, At) {
 /// Every operation of `net` and `time` that may be ready at once asks here first.
 #[inline]
 pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
-    touch();
+    access::touch(Object::Anything);
     take_share_of_its_own(cx)
 }
 
@@ -204,16 +202,4 @@ pub(crate) fn take_share_of_its_own(cx: &Context<'_>) -> Poll<()> {
     poll_again(cx.waker());
     park(Why::Yield, At::Place(Place::UNKNOWN));
     Poll::Pending
-}
-
-/// Says that the running task does something which other tasks may notice, and which neither an
-/// event nor an [access](crate::access) tells of: a socket is read, a ready task is aborted.
-#[inline]
-pub(crate) fn touch() {
-    let _ = TURN.try_with(|turn| turn.touched.set(true));
-}
-
-/// Whether that was said since the last time somebody asked.
-pub(crate) fn take_touched() -> bool {
-    TURN.with(|turn| turn.touched.replace(false))
 }

@@ -94,9 +94,8 @@ impl World {
     /// A task was made. It lives in the same part of the world as its maker.
     #[inline]
     pub(crate) fn spawned(&self, task: Id) {
-        match self {
-            World::Real => {}
-            World::Simulated(simulation) => simulation.spawned(task),
+        if let World::Simulated(simulation) = self {
+            simulation.spawned(task);
         }
     }
 

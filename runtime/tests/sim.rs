@@ -460,7 +460,7 @@ impl Drop for Grenade {
 }
 
 /// What may panic when it is dropped, though nobody joins it.
-fn dropped_panics() -> Vec<(&'static str, Box<dyn Fn() -> LocalBoxFuture>)> {
+fn dropped_panics() -> Vec<(&'static str, Program)> {
     vec![
         (
             "a task that never ran",
@@ -531,7 +531,7 @@ fn dropped_panics() -> Vec<(&'static str, Box<dyn Fn() -> LocalBoxFuture>)> {
     ]
 }
 
-type LocalBoxFuture = Pin<Box<dyn Future<Output = ()>>>;
+type Program = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
 
 #[test]
 fn a_panic_in_a_drop_is_a_failure_like_any_other() {
@@ -1216,7 +1216,7 @@ async fn one_of_the_tasks(number: usize, does: Vec<Does>, world: Rc<World>) -> V
 async fn made_up(tasks: Vec<Vec<Does>>, seen: Rc<RefCell<BTreeSet<Seen>>>) {
     let world = Rc::new(World {
         cells: std::array::from_fn(|_| Shared::new(0)),
-        locks: std::array::from_fn(|_| Mutex::new(0)),
+        locks: std::array::from_fn(|lock| Mutex::new(5 * lock)),
     });
     let tasks: Vec<_> = tasks
         .into_iter()

@@ -12,10 +12,12 @@ use super::quiet::{Heard, Quiet};
 use super::random::Random;
 use super::schedule::Schedule;
 use super::search::Search;
-use super::shared::{self, Declared};
+use super::shared::{self, Declared, Watch};
 use super::simulated::{Chooser, Simulated};
-use super::{Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in};
-use crate::event::{Listener, Place, Why, text_of};
+use super::{
+    Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
+};
+use crate::event::{Listener, Place, Why};
 
 /// How far [`explore`] goes.
 ///
@@ -343,7 +345,7 @@ where
             self.options.max_turns,
             self.options.network.clone(),
         ));
-        let watch = shared::watch(watching);
+        let watch = Watch::begin(watching);
         let program = &self.program;
         let (ended, _) =
             run_in(&simulated, &|_| listener.clone(), self.at, async { drop(program().await) });

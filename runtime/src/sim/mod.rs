@@ -72,7 +72,8 @@ pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
-use crate::event::{self, Event, Listener, Place, Warning, text_of};
+use crate::access::{self, Object};
+use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
 #[cfg(feature = "record")]
@@ -467,6 +468,11 @@ fn run_collecting<F: Future>(
     }
 }
 
+/// The text that a panic carries.
+fn text_of(payload: &dyn Any) -> String {
+    event::text_of(payload).unwrap_or(event::NO_TEXT).to_string()
+}
+
 thread_local! {
     static RUNNING: RefCell<Option<Rc<Simulated>>> = const { RefCell::new(None) };
 }
@@ -509,7 +515,7 @@ pub fn elapsed() -> Duration {
 /// The choices that the run has made so far. `None` when no simulation is running on this thread.
 pub fn schedule() -> Option<Schedule> {
     // What is chosen elsewhere changes it.
-    turn::touch();
+    access::touch(Object::Anything);
     running().map(|simulated| simulated.schedule())
 }
 

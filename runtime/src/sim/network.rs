@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::running;
+use crate::access::{self, Object};
 use crate::network::{Connection, Listen, Listener, Network as Sockets, Watch};
 use crate::reactor::wait::{Interest, Report};
 use crate::task::Id;
@@ -265,7 +266,7 @@ pub struct NetworkControl {
 
 impl NetworkControl {
     fn change(&self) -> RefMut<'_, Tcp> {
-        turn::touch();
+        access::touch(Object::Anything);
         self.tcp.borrow_mut()
     }
 
@@ -469,7 +470,7 @@ struct SimulatedStream {
 
 impl SimulatedStream {
     fn call<R>(&self, call: impl FnOnce(&mut Tcp, SocketId) -> R) -> R {
-        turn::touch();
+        access::touch(Object::Anything);
         call(&mut self.socket.tcp.borrow_mut(), self.socket.id)
     }
 }

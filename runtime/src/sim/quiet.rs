@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
-use crate::event::{short, text_of};
+use super::text_of;
+use crate::event::short;
 
 /// A panic that was heard and not printed.
 #[derive(Clone, Debug, PartialEq, Eq)]

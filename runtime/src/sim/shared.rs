@@ -7,10 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::access::{self, Access, Number, Object, Watch};
+use crate::access::{self, Access, Number, Object};
 use crate::event::{Cause, End, Event, Why};
 use crate::task::Id;
-use crate::turn;
 
 /// Data that tasks share, whose every use is known to the simulator.
 ///
@@ -147,8 +146,6 @@ pub(super) enum Declared {
 thread_local! {
     /// A cell was used since the run began.
     static USED: Cell<bool> = const { Cell::new(false) };
-    /// The step has done something that is not declared.
-    static ACTED: Cell<bool> = const { Cell::new(false) };
     /// The step has ended, and what may still come belongs to that: waking itself after a yield,
     /// waking who awaits its end.
     static ENDED: Cell<bool> = const { Cell::new(false) };
@@ -156,19 +153,30 @@ thread_local! {
 
 fn use_cell(number: Number, writes: bool) {
     USED.set(true);
-    match writes {
-        true => access::touch(Object::Cell(number)),
-        false => access::look_at(Object::Cell(number)),
+    access::note(Access { object: Object::Cell(number), writes });
+}
+
+/// A run on this thread, whose steps are watched. What it makes is numbered as in every other run,
+/// so that what one run has touched can be held against the next.
+pub(super) struct Watch {
+    before: (bool, u32),
+}
+
+impl Watch {
+    /// What steps touch is noted if it is `wanted`.
+    pub(super) fn begin(wanted: bool) -> Watch {
+        USED.set(false);
+        ENDED.set(false);
+        access::take();
+        Watch { before: access::watch(wanted, 0) }
     }
 }
 
-/// A run begins on this thread; what its steps touch is noted if it is `wanted`.
-pub(super) fn watch(wanted: bool) -> Watch {
-    USED.set(false);
-    ACTED.set(false);
-    ENDED.set(false);
-    turn::take_touched();
-    Watch::begin(wanted)
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let (wanted, next_number) = self.before;
+        access::watch(wanted, next_number);
+    }
 }
 
 /// Whether a cell was used in the run.
@@ -178,12 +186,12 @@ pub(super) fn cells_were_used() -> bool {
 
 /// The step that a task takes is over: what did it touch?
 pub(super) fn take_step(declared: Declared) -> Step {
-    let acted = ACTED.replace(false) | turn::take_touched();
     let ended = ENDED.replace(false);
     let accesses = access::take();
-    let is_cell = |access: &Access| matches!(access.object, Object::Cell(_));
-    let has_promised = declared == Declared::All || accesses.iter().any(is_cell);
-    let is_declared = ended && !acted && has_promised;
+    let uses = |wanted: fn(Object) -> bool| accesses.iter().any(|access| wanted(access.object));
+    let has_promised =
+        declared == Declared::All || uses(|object| matches!(object, Object::Cell(_)));
+    let is_declared = ended && has_promised && !uses(|object| object == Object::Anything);
     Step { accesses: is_declared.then(|| accesses.into()) }
 }
 
@@ -197,13 +205,13 @@ pub(super) fn hear(event: &Event) {
         Event::Wake { task, by: Cause::Task(_) } if ENDED.get() || is_touched(task) => {
             access::touch(Object::Task(task));
         }
-        _ => ACTED.set(true),
+        _ => access::touch(Object::Anything),
     }
 }
 
 /// Whether the step has said that it touches the task: it hands it a lock.
 fn is_touched(task: Id) -> bool {
-    access::has(Access { object: Object::Task(task), writes: true })
+    access::is_noted(Access { object: Object::Task(task), writes: true })
 }
 
 #[cfg(test)]

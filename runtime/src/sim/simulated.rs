@@ -16,6 +16,7 @@ use super::network::{InMemory, Network};
 use super::random::Random;
 use super::schedule::Schedule;
 use super::search::{Advice, Search};
+use crate::access::{self, Object};
 use crate::event::Cause;
 use crate::event_loop;
 use crate::network::Network as _;
@@ -239,7 +240,7 @@ impl Simulated {
 
     /// A signal comes now.
     pub(super) fn raise(&self, signal: i32) {
-        turn::touch();
+        access::touch(Object::Anything);
         let mut heard = Vec::new();
         self.listeners.borrow_mut().retain(|listener| match listener.upgrade() {
             Some(listener) => {
@@ -315,7 +316,7 @@ impl Simulation for Simulated {
     fn listen(&self, signal: i32) -> Rc<dyn Hearing> {
         let listener =
             Rc::new(Listener { signal, heard: Cell::new(false), waiting: RefCell::default() });
-        turn::touch();
+        access::touch(Object::Anything);
         self.listeners.borrow_mut().push(Rc::downgrade(&listener));
         listener
     }
@@ -359,7 +360,7 @@ impl Listener {
 
 impl Hearing for Listener {
     fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
-        turn::touch();
+        access::touch(Object::Anything);
         if self.heard.replace(false) {
             return Poll::Ready(());
         }

@@ -151,7 +151,7 @@ fn release(queue: &RefCell<Queue>) {
     inside.forget_number_if_unused();
     drop(inside);
     if let Some(next) = next {
-        access::touch(Object::Task(next.who.task()));
+        access::touch(Object::Task(next.who.task));
         catching(|| next.waker.wake());
     }
 }

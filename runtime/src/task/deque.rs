@@ -14,9 +14,9 @@ use std::task::Waker;
 
 use super::Id;
 use super::body::Body;
+use crate::access::{self, Object};
 use crate::event::Place;
 use crate::reactor::wait::Doorbell;
-use crate::turn;
 use crate::world::World;
 
 /// Room for so many ready tasks is kept for ever.
@@ -117,7 +117,7 @@ impl Inbox {
     /// Leaves a message, and rings if the loop sleeps: at most once for each sleep. False, and the
     /// message is dropped, when the runtime is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
-        turn::touch();
+        access::touch(Object::Anything);
         let mut inside = self.lock();
         if inside.closed {
             // The message may hold a future of somebody's; it must not be dropped under the lock.

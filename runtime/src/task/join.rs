@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use super::Id;
 use super::table::{Ended, Join};
 use super::waker::LocalWaker;
-use crate::access::{self, Object};
-use crate::event::{End, Place, Why};
+use crate::access::{self, Access, Object};
+use crate::event::{End, Place, Why, text_of};
 use crate::event_loop::EventLoop;
 use crate::turn::{self, At};
 
@@ -57,7 +57,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        access::look_at(Object::Task(self.id));
+        access::note(Access { object: Object::Task(self.id), writes: false });
         self.taken || self.event_loop.tasks.has_ended(self.id)
     }
 
@@ -215,11 +215,7 @@ impl fmt::Display for JoinError {
             Kind::Panic(payload) => {
                 write!(f, "task {task} panicked")?;
                 let payload = payload.lock().unwrap_or_else(|e| e.into_inner());
-                let text = payload
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| payload.downcast_ref::<&str>().copied());
-                match text {
+                match text_of(&**payload) {
                     Some(text) => write!(f, ": {text}"),
                     None => Ok(()),
                 }

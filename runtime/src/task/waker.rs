@@ -22,6 +22,7 @@ use std::task::{Wake, Waker};
 use super::Id;
 use super::body::catching;
 use super::deque::{Inbox, Message};
+use crate::access::{self, Object};
 use crate::event::{Place, Why};
 use crate::event_loop;
 use crate::turn;
@@ -202,7 +203,7 @@ impl LocalWaker {
         match self {
             LocalWaker::Task(task) => event_loop::wake(task),
             LocalWaker::Foreign(waker) => {
-                turn::touch();
+                access::touch(Object::Anything);
                 catching(|| waker.wake());
             }
         }

@@ -1030,8 +1030,9 @@ enum Does {
     GiveUp(usize),
     /// Uses what the lock protects, if it holds it.
     UseHeld(usize),
-    /// Waits for the locks and the child at once, behind wakers of its own making.
-    AllAtOnce,
+    /// Waits for the locks and the child at once, behind wakers of its own making: for one lock and
+    /// then the child, or the other lock, and at the same time for the third of them.
+    AllAtOnce(bool),
     SpawnAdder(usize),
     SpawnLocker(usize),
     /// Looks whether the child has ended.
@@ -1056,7 +1057,7 @@ fn does() -> impl Strategy<Value = Does> {
         1 => lock().prop_map(TryLock),
         1 => lock().prop_map(GiveUp),
         2 => lock().prop_map(UseHeld),
-        1 => Just(AllAtOnce),
+        1 => any::<bool>().prop_map(AllAtOnce),
         1 => cell().prop_map(SpawnAdder),
         1 => lock().prop_map(SpawnLocker),
         1 => Just(IsFinished),
@@ -1181,16 +1182,26 @@ async fn one_of_the_tasks(number: usize, does: Vec<Does>, world: Rc<World>) -> V
                     saw.push(**value);
                 }
             }
-            Does::AllAtOnce => {
-                let mut all: Vec<Pin<Box<dyn Future<Output = usize>>>> = vec![];
-                for lock in (0..2).filter(|&lock| held[lock].is_none()) {
-                    all.push(Box::pin(add_one(&world.locks[lock])));
-                }
-                if let Some(child) = child.take() {
-                    all.push(Box::pin(async { child.await.map_or(8, |()| 9) }));
-                }
+            Does::AllAtOnce(join_first) if held.iter().all(Option::is_none) => {
+                let child = child.take();
+                let join = async || match child {
+                    Some(child) => child.await.map_or(8, |()| 9),
+                    None => 7,
+                };
+                let [low, high] = &world.locks;
+                let all: Vec<Pin<Box<dyn Future<Output = usize>>>> = match join_first {
+                    true => vec![
+                        Box::pin(async move { 10 * add_one(low).await + join().await }),
+                        Box::pin(add_one(high)),
+                    ],
+                    false => vec![
+                        Box::pin(async { 10 * add_one(low).await + add_one(high).await }),
+                        Box::pin(join()),
+                    ],
+                };
                 saw.push(all_behind_bells(all).await);
             }
+            Does::AllAtOnce(_) => {}
             Does::SpawnAdder(cell) => {
                 let world = world.clone();
                 child = Some(spawn(async move { world.cells[cell].update(|value| *value += 1) }));
@@ -1263,7 +1274,7 @@ fn kind_of(failure: &Failure) -> String {
 fn compare(tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
     let explore_with = |options: Options| {
         let seen = Rc::new(RefCell::new(BTreeSet::new()));
-        let options = options.max_schedules(5_000).random(0);
+        let options = options.max_schedules(20_000).random(0);
         let report = explore(options, || made_up(tasks.to_vec(), seen.clone()));
         let kinds: BTreeSet<_> = report.failures.iter().map(kind_of).collect();
         (report, kinds, seen.take())
@@ -1343,15 +1354,13 @@ fn skipping_tells_locks_apart() {
     let both = |one, two| vec![Lock(one), Yield, Lock(two), Unlock(one), Unlock(two)];
     compare(&[both(0, 1), both(1, 0)]).unwrap();
     compare(&[both(0, 1), vec![Lock(1), SpawnLocker(0), Does::Join]]).unwrap();
-    // Who waits for two locks behind wakers of its own is woken by each of them.
-    compare(&[
-        vec![Lock(0), Yield, Unlock(0)],
-        vec![Lock(1), Yield, Unlock(1)],
-        vec![Yield, AllAtOnce],
-    ])
-    .unwrap();
-    let child = |lock| vec![SpawnLocker(lock), Yield, AllAtOnce];
-    compare(&[child(0), uses(0)]).unwrap();
+    // Who waits for several behind wakers of its own is told by each of them, and woken by one.
+    let holds = |lock| vec![Lock(lock), Yield, Unlock(lock)];
+    for join_first in [true, false] {
+        let all_at_once = vec![Does::SpawnAdder(0), AllAtOnce(join_first)];
+        // The first to be joined: until it has ended, the main task does not interfere.
+        compare(&[all_at_once, holds(0), holds(1)]).unwrap();
+    }
 }
 
 /// Spawns the diners, each of whom takes two forks, and waits for them.

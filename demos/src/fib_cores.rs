@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use futures_lite::future;
 use popleft::{Core, CoreListener, signal};
 
@@ -54,7 +55,19 @@ struct Options {
 
     #[command(flatten)]
     trace: TraceOption,
+
+    /// Not here: a simulated run has one loop, on one thread
+    #[arg(long, hide = true)]
+    sim: bool,
 }
+
+/// What a loop does that it does not do alone is only to share a port with others, and that is the
+/// system's doing: several loops in one simulated world would show a simulation of the kernel.
+const NO_SIMULATION: &str = "\
+--sim is not to be had here: a simulated run is one loop on one thread, and this server has one for
+each core, to which the system deals the clients. Each of the loops does what fib-tasks does; use
+`fib-tasks --sim` for that, or leave out --sim
+";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,6 +93,9 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(options: Options) -> anyhow::Result<()> {
+    if options.sim {
+        return Err(clap::Error::raw(ErrorKind::ArgumentConflict, NO_SIMULATION).into());
+    }
     let threads = options.compute.threads()?;
     let one_for_each = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let cores = options.cores.unwrap_or_else(one_for_each).get();

@@ -30,12 +30,12 @@ pub struct Workers {
     one_came_back: Condvar,
 }
 
-/// One worker process, and our ends of its pipes.
+/// One worker process, and our ends of its pipes. It ends with its owner.
 #[derive(Debug)]
-struct Worker {
+pub(crate) struct Worker {
     process: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    pub(crate) requests: ChildStdin,
+    pub(crate) answers: BufReader<ChildStdout>,
 }
 
 impl Workers {
@@ -105,13 +105,14 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(arguments: &[OsString]) -> io::Result<Worker> {
+    /// Starts this program again, with `arguments`.
+    pub(crate) fn start(arguments: &[OsString]) -> io::Result<Worker> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A terminal's Ctrl-C goes to a whole process group. It is for the server, which lets
-            // its workers finish first.
+            // A terminal's Ctrl-C goes to a whole process group. It is for the program that starts
+            // the workers: a server lets them finish first.
             .process_group(0)
             .spawn()?;
         let requests = process.stdin.take().expect("stdin is a pipe");
@@ -132,7 +133,7 @@ impl Worker {
     }
 
     /// Makes sure that it has ended, and tells how.
-    fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         // An error means that it has ended already.
         let _ = self.process.kill();
         match self.process.wait() {

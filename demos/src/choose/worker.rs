@@ -4,9 +4,8 @@
 //! what `ProcessPoolExecutor` does with arguments and results, less the pickling: bytes need none.
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use anyhow::{Context, anyhow};
 
 use super::item::{Item, Record};
 use super::workload::Workload;
-use crate::worker_processes::{WORKER, end_with_the_server};
+use crate::worker_processes::{self, WORKER, end_with_the_server};
 
 /// Starts the workers, at most one an item. The first item of each waits until its process is up.
 pub(super) fn start(work: &Workload) -> anyhow::Result<Vec<Worker>> {
@@ -24,27 +23,17 @@ pub(super) fn start(work: &Workload) -> anyhow::Result<Vec<Worker>> {
     workers.context("cannot start a worker process")
 }
 
-/// One worker process, and our ends of its pipes.
+/// A worker process that does items.
 #[derive(Debug)]
 pub(super) struct Worker {
-    process: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    process: worker_processes::Worker,
 }
 
 impl Worker {
     fn start(work: &Workload) -> io::Result<Worker> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg(WORKER)
-            .args([work.io, work.cpu].map(|time| time.as_nanos().to_string()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // A terminal's Ctrl-C is for the program; its workers end with it.
-            .process_group(0)
-            .spawn()?;
-        let requests = process.stdin.take().expect("stdin is a pipe");
-        let answers = process.stdout.take().expect("stdout is a pipe");
-        Ok(Worker { process, requests, answers: BufReader::new(answers) })
+        let [io, cpu] = [work.io, work.cpu].map(|time| time.as_nanos().to_string().into());
+        let process = worker_processes::Worker::start(&[WORKER.into(), io, cpu])?;
+        Ok(Worker { process })
     }
 
     /// Sends an item's bytes, and waits for them to come back with the record.
@@ -59,32 +48,16 @@ impl Worker {
                 item.record = record;
                 Ok(item)
             }
-            Err(error) => Err(anyhow!("a worker process died: {}: {error}", self.end())),
+            Err(error) => Err(anyhow!("a worker process died: {}: {error}", self.process.end())),
         }
     }
 
     fn exchange(&mut self, bytes: &[u8]) -> io::Result<(Vec<u8>, Record)> {
-        send(&mut self.requests, bytes)?;
-        let bytes = receive(&mut self.answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let record = receive(&mut self.answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let answers = &mut self.process.answers;
+        send(&mut self.process.requests, bytes)?;
+        let bytes = receive(answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let record = receive(answers)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok((bytes, serde_json::from_slice(&record)?))
-    }
-
-    /// Makes sure that it has ended, and tells how.
-    fn end(&mut self) -> String {
-        // An error means that it has ended already.
-        let _ = self.process.kill();
-        match self.process.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        }
-    }
-}
-
-// A child that has ended remains in the process table until its parent has asked how.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 

@@ -71,9 +71,8 @@ fn a_seed_without_a_simulation_is_a_mistake() {
 
 #[test]
 fn several_loops_are_not_simulated_and_it_says_why_and_what_is() {
-    let fib_cores = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_fib-cores")).args(args).output().unwrap()
-    };
+    let fib_cores =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_fib-cores")).args(args).output().unwrap();
     for args in [&["--sim"][..], &["--sim", "--cores", "1"]] {
         let output = fib_cores(args);
         assert_eq!(output.status.code(), Some(2), "{output:?}");

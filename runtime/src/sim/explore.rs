@@ -7,16 +7,16 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::builder::JOB_TIME;
+use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::quiet::{Heard, Quiet};
 use super::random::Random;
+use super::run::{Ended, assert_that_nothing_runs_here, run_in, text_of};
 use super::schedule::Schedule;
 use super::search::Search;
 use super::shared::{self, Declared, Watch};
 use super::simulated::{Chooser, Simulated};
-use super::{
-    Ended, Failure, FailureKind, JOB_TIME, assert_that_nothing_runs_here, run_in, text_of,
-};
 use crate::event::{Listener, Place, Why};
 
 /// How far [`explore`] goes.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
-use super::text_of;
+use super::run::text_of;
 use crate::event::short;
 
 /// A panic that was heard and not printed.

@@ -1,10 +1,13 @@
 //! The network as a data structure: no loop, no tasks, and time that the tests themselves move.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::sim::network::Link;
 use crate::world::zero;
 
 const SERVER: [u8; 4] = [10, 0, 0, 2];

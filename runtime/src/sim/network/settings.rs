@@ -1,0 +1,209 @@
+//! What a program is given to set up a network: hosts, names, links, and what goes wrong with them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::tcp::Route;
+
+/// The network that a simulated run begins with: who is called what, and how far it is from whom.
+///
+/// A host is an address, and needs no making. A task that is on no host (see [`on_host`](crate::sim::on_host)) is on
+/// `127.0.0.1`, or on `::1` when it connects to an IPv6 address. The name `localhost` is known.
+///
+/// ```
+/// use std::time::Duration;
+/// use popleft::sim::{Link, Network};
+///
+/// let far_away = Link::new().latency(Duration::from_millis(40)).bandwidth(1_000_000);
+/// let network = Network::new()
+///     .name("db", [10, 0, 0, 2])
+///     .links([127, 0, 0, 1], [10, 0, 0, 2], far_away);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a network does nothing until a simulated run is given it"]
+pub struct Network {
+    pub(super) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) links: BTreeMap<Route, Link>,
+    other_links: Link,
+    pub(super) seed: u64,
+}
+
+impl Network {
+    /// A network without names, whose links take no time.
+    pub fn new() -> Network {
+        Network::default()
+    }
+
+    /// Gives `host` a name, under which [`lookup_host`](crate::net::lookup_host) and all that take
+    /// a `"name:port"` find it. A name may be given to several hosts; they are found in that order.
+    pub fn name(mut self, name: impl Into<String>, host: impl Into<IpAddr>) -> Self {
+        self.names.entry(name.into()).or_default().push(host.into());
+        self
+    }
+
+    /// The link from one host to another, in this direction only.
+    pub fn link(mut self, from: impl Into<IpAddr>, to: impl Into<IpAddr>, link: Link) -> Self {
+        self.links.insert((from.into(), to.into()), link);
+        self
+    }
+
+    /// The links between two hosts, in both directions.
+    pub fn links(self, a: impl Into<IpAddr>, b: impl Into<IpAddr>, link: Link) -> Self {
+        let (a, b) = (a.into(), b.into());
+        self.link(a, b, link.clone()).link(b, a, link)
+    }
+
+    /// All links of which nothing else was said, also that of a host to itself.
+    pub fn other_links(mut self, link: Link) -> Self {
+        self.other_links = link;
+        self
+    }
+
+    /// Has chance, as in [`Link::jitter`], fall as this seed says; 0 if you do not say. It is apart
+    /// from the seed of the run, so that a [`Schedule`](crate::sim::Schedule) alone repeats a run.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(super) fn link_of(&self, route: Route) -> &Link {
+        self.links.get(&route).unwrap_or(&self.other_links)
+    }
+
+    pub(super) fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        let failed = |kind, why: String| {
+            Err(io::Error::new(kind, format!("cannot look up {name:?}: {why}")))
+        };
+        let Some((host, port)) = name.rsplit_once(':') else {
+            return failed(io::ErrorKind::InvalidInput, "it is no host:port".into());
+        };
+        let Ok(port) = port.parse::<u16>() else {
+            return failed(io::ErrorKind::InvalidInput, format!("{port:?} is no port number"));
+        };
+        match (self.names.get(host), host) {
+            (Some(found), _) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
+            (None, "localhost") => Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]),
+            (None, _) => {
+                let known: Vec<_> = self.names.keys().map(String::as_str).collect();
+                let known = match known.is_empty() {
+                    true => "no names but localhost".to_string(),
+                    false => format!("only {}", known.join(", ")),
+                };
+                failed(io::ErrorKind::NotFound, format!("the simulated network knows {known}"))
+            }
+        }
+    }
+}
+
+/// One direction between two hosts: how long packets take, and what goes wrong.
+///
+/// ```
+/// use std::time::Duration;
+/// use popleft::sim::Link;
+///
+/// // 1,000 bytes take 10 ms to be sent and 5 ms more to arrive.
+/// let slow = Link::new().latency(Duration::from_millis(5)).bandwidth(100_000);
+/// // The connection breaks in the middle of an answer.
+/// let weak = Link::new().reset_after_bytes(1_500);
+/// // After a minute the other host is gone without a word.
+/// let lost = Link::new().cut_after(Duration::from_secs(60));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a link does nothing until a network is given it"]
+pub struct Link {
+    pub(super) latency: Duration,
+    pub(super) jitter: Duration,
+    pub(super) bandwidth: Option<u64>,
+    pub(super) window: usize,
+    pub(super) reset_after: Option<Duration>,
+    pub(super) reset_after_bytes: Option<u64>,
+    pub(super) cut_after: Option<Duration>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link::new()
+    }
+}
+
+impl Link {
+    /// A link that takes no time and never breaks.
+    pub fn new() -> Link {
+        Link {
+            latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            bandwidth: None,
+            window: 64 * 1024,
+            reset_after: None,
+            reset_after_bytes: None,
+            cut_after: None,
+        }
+    }
+
+    /// How long each packet is on its way. Making a connection takes three packets.
+    pub fn latency(mut self, time: Duration) -> Self {
+        self.latency = time;
+        self
+    }
+
+    /// Up to so much longer, by chance, for each packet. The bytes of a connection stay in order.
+    pub fn jitter(mut self, at_most: Duration) -> Self {
+        self.jitter = at_most;
+        self
+    }
+
+    /// How much may be sent in a second, by all connections together. Unlimited if you do not say.
+    ///
+    /// # Panics
+    ///
+    /// When it is 0: such a link carries nothing, and that is a [cut](Link::cut_after).
+    #[track_caller]
+    pub fn bandwidth(mut self, bytes_per_second: u64) -> Self {
+        assert!(bytes_per_second > 0, "a bandwidth of 0 carries nothing; cut the link instead");
+        self.bandwidth = Some(bytes_per_second);
+        self
+    }
+
+    /// How many bytes of a connection may be on their way and unread at the other end before who
+    /// writes has to wait: the buffers of both ends. 64 KiB if you do not say.
+    ///
+    /// # Panics
+    ///
+    /// When it is 0: nobody could ever write.
+    #[track_caller]
+    pub fn window(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a window of 0 bytes lets nobody write");
+        self.window = bytes;
+        self
+    }
+
+    /// All connections between the two hosts are reset so long after the run began.
+    pub fn reset_after(mut self, time: Duration) -> Self {
+        self.reset_after = Some(time);
+        self
+    }
+
+    /// Each connection is reset when so many bytes have arrived over it in this direction. They
+    /// can still be read.
+    pub fn reset_after_bytes(mut self, bytes: u64) -> Self {
+        self.reset_after_bytes = Some(bytes);
+        self
+    }
+
+    /// So long after the run began packets begin to vanish: who reads waits, who writes can do so
+    /// until the [window](Link::window) is full, and who connects waits 127 seconds, to be told
+    /// that it timed out. Nobody is told anything else.
+    pub fn cut_after(mut self, time: Duration) -> Self {
+        self.cut_after = Some(time);
+        self
+    }
+
+    /// How long the link is busy with so many bytes.
+    pub(super) fn time_for(&self, bytes: usize) -> Duration {
+        let Some(bandwidth) = self.bandwidth else { return Duration::ZERO };
+        let nanoseconds = bytes as u128 * 1_000_000_000 / u128::from(bandwidth);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,117 @@
+//! One run in a world of its own, from the making of its loop to the last drop, and how it ended.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Running;
+use super::failure::FailureKind;
+use super::simulated::{Halt, Simulated, SimulatedJobs};
+use crate::event::{self, Listener, Place, Warning};
+use crate::event_loop::EventLoop;
+use crate::reactor::Reactor;
+use crate::runtime::{RunError, Runtime};
+use crate::task::deque::Ready;
+use crate::turn;
+use crate::world::World;
+
+/// How many turns are taken between two looks into the inbox, as in the real loop.
+pub(super) const POLLS_BETWEEN_LOOKS: u32 = 64;
+
+/// What a panic carries.
+pub(super) type Payload = Box<dyn Any + Send>;
+
+/// How a run ended.
+pub(super) enum Ended<T> {
+    Returned(T),
+    Panicked(Payload),
+    Failed(FailureKind),
+    /// All that could come has been seen in other runs.
+    GivenUp,
+}
+
+#[track_caller]
+pub(super) fn assert_that_nothing_runs_here() {
+    assert!(
+        turn::running_loop() == 0,
+        "cannot simulate inside a runtime: this thread is running one already, simulated or not"
+    );
+}
+
+/// Makes what a run is listened to with, if it is.
+pub(super) type Listen<'a> = &'a dyn Fn(&Rc<EventLoop>) -> Option<Listener>;
+
+/// Runs `future` in a world of its own, from the making of its loop to the last drop. Returns what
+/// a person should know besides, unprinted.
+pub(super) fn run_in<F: Future>(
+    simulated: &Rc<Simulated>,
+    listen: Listen<'_>,
+    at: Place,
+    future: F,
+) -> (Ended<F::Output>, Vec<Warning>) {
+    let warnings_before = event::collect_warnings(Some(Vec::new()));
+    let ended = run_collecting(simulated, listen, at, future);
+    let mut warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+    let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
+    match (ended, unjoined) {
+        (Ended::Returned(_), Some(at)) => {
+            let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) =
+                warnings.remove(at);
+            let text = text.trim_start_matches("popleft: ").trim_end().to_string();
+            (Ended::Failed(FailureKind::Panic(text)), warnings)
+        }
+        (ended, _) => (ended, warnings),
+    }
+}
+
+fn run_collecting<F: Future>(
+    simulated: &Rc<Simulated>,
+    listen: Listen<'_>,
+    at: Place,
+    future: F,
+) -> Ended<F::Output> {
+    let event_loop = Rc::new(EventLoop::new(
+        String::from("main"),
+        POLLS_BETWEEN_LOOKS,
+        Duration::ZERO,
+        Ready::new(World::Simulated(simulated.clone())),
+        Reactor::simulated(simulated.clone()),
+        Box::new(SimulatedJobs(simulated.clone())),
+    ));
+    simulated.set_inbox(event_loop.inbox.clone());
+    let _running = Running::begin(simulated.clone());
+    let listener = listen(&event_loop);
+    let runtime = Runtime { event_loop, listener };
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
+    let found = runtime.event_loop.hope.take_found();
+    // Tasks that are left may wake, raise or look at the clock while they are dropped.
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+    // What went wrong first counts, and not what panics while the rest is dropped because of it.
+    match (simulated.take_halt(), found) {
+        (Some(Halt::GivenUp), _) => return Ended::GivenUp,
+        (Some(Halt::Misfit(why)), _) => return Ended::Failed(FailureKind::Misfit(why)),
+        (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::Endless),
+        (None, Some(deadlock)) => return Ended::Failed(FailureKind::Deadlock(deadlock)),
+        (None, None) => {}
+    }
+    match (ended, dropped) {
+        (Ok(Ok(output)), Ok(())) => match simulated.unused_choices() {
+            None => Ended::Returned(output),
+            Some((used, all)) => Ended::Failed(FailureKind::Misfit(format!(
+                "the schedule does not fit the program: it holds {all} choices, but more than one \
+                 task was ready only {used} times"
+            ))),
+        },
+        (Err(payload), _) | (Ok(Ok(_)), Err(payload)) => Ended::Panicked(payload),
+        (Ok(Err(RunError::Stopped)), _) => Ended::Failed(FailureKind::Stopped),
+        (Ok(Err(RunError::Cancelled)), _) => Ended::Failed(FailureKind::Cancelled),
+        (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says who waits"),
+    }
+}
+
+/// The text that a panic carries.
+pub(super) fn text_of(payload: &dyn Any) -> String {
+    event::text_of(payload).unwrap_or(event::NO_TEXT).to_string()
+}

@@ -1205,10 +1205,12 @@ async fn one_of_the_tasks(number: usize, does: Vec<Does>, world: Rc<World>) -> V
             Does::SpawnAdder(cell) => {
                 let world = world.clone();
                 child = Some(spawn(async move { world.cells[cell].update(|value| *value += 1) }));
+                saw.extend(child.as_ref().map(|child| child.id().number() as usize));
             }
             Does::SpawnLocker(lock) => {
                 let world = world.clone();
                 child = Some(spawn(async move { *world.locks[lock].lock().await += 1 }));
+                saw.extend(child.as_ref().map(|child| child.id().number() as usize));
             }
             Does::IsFinished => {
                 saw.extend(child.as_ref().map(|child| usize::from(child.is_finished())));
@@ -1361,6 +1363,15 @@ fn skipping_tells_locks_apart() {
         // The first to be joined: until it has ended, the main task does not interfere.
         compare(&[all_at_once, holds(0), holds(1)]).unwrap();
     }
+}
+
+#[test]
+fn skipping_sees_what_a_task_can_know_of_others() {
+    use Does::{IsFinished, SpawnAdder, SpawnLocker, Yield};
+
+    // Whether a child has ended, and how many tasks were spawned before it.
+    compare(&[vec![SpawnAdder(0), Yield, IsFinished, Yield, IsFinished, Yield]]).unwrap();
+    compare(&[vec![SpawnAdder(0), Yield], vec![SpawnLocker(1), Yield, SpawnAdder(1)]]).unwrap();
 }
 
 /// Spawns the diners, each of whom takes two forks, and waits for them.

@@ -234,6 +234,11 @@ fn wrong_arguments_are_explained() {
         assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
     assert_eq!(run(RUDE, &["--explore", "--mended", "--polite"]).status.code(), Some(2));
+    for way in [&["--sim"][..], &["--threads"], &[]] {
+        let output = run(DEADLOCK, &[way, &["--skip"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains("--skip") || way.is_empty(), "{output:?}");
+    }
     for args in [&["--sim"][..], &["--threads", "--sim"], &["--tasks", "--schedule", "1"]] {
         assert_eq!(run(COUNTDOWN, args).status.code(), Some(2), "{args:?}");
     }

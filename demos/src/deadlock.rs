@@ -202,7 +202,7 @@ struct Arguments {
     philosophers: Option<u8>,
 
     /// Leave out the schedules that can only repeat another: locks say who uses them
-    #[arg(long, requires = "explore")]
+    #[arg(long, requires = "explore", conflicts_with_all = ["sim", "threads"])]
     skip: bool,
 }
 

@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::reactor::wait::{Interest, Report};
+use crate::reactor::wait::Report;
 
 /// What a loop can watch.
 pub trait Watched: 'static {
@@ -36,9 +36,8 @@ impl<T: AsFd + 'static> Watched for T {
 
 /// A socket of a simulated network.
 pub trait Watch {
-    /// From now on has it reported under `key`, for as long as it is ready in a way that is of
-    /// `interest`.
-    fn watch(&self, key: usize, interest: Interest);
+    /// From now on has each arrival reported under `key`; what has arrived before, too.
+    fn watch(&self, key: usize);
 
     /// Has it reported no more.
     fn unwatch(&self);
@@ -74,11 +73,11 @@ pub(crate) trait Network {
     /// The addresses of `name`, which is `host:port`.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
 
-    /// When something will happen next, if nobody does anything before. What is ready and watched
-    /// is to be reported at once.
+    /// When something will happen next, if nobody does anything before. An arrival that has not been
+    /// reported is to be reported at once.
     fn next_event(&self) -> Option<Instant>;
 
-    /// Has all happen that happens until `now`, and reports what is ready and watched then.
+    /// Has all happen that happens until `now`, and reports the arrivals, each once.
     fn advance(&self, now: Instant, reports: &mut Vec<Report>);
 }
 

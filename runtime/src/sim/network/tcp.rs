@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::super::random::Random;
 use super::{Link, Network};
 use crate::network::Listen;
-use crate::reactor::wait::{Interest, Report};
+use crate::reactor::wait::Report;
 use crate::world::deadline;
 
 /// Names one end of a connection, or one listener. Never used twice.
@@ -60,8 +60,8 @@ pub(super) struct Tcp {
     busy_until: BTreeMap<Route, Instant>,
     /// The cut links, and what waits to be sent again over each of them.
     cut: BTreeMap<Route, Vec<Packet>>,
-    /// The sockets that are watched and ready.
-    ready: BTreeSet<SocketId>,
+    /// The watched sockets of which something is to be reported.
+    news: BTreeSet<SocketId>,
 }
 
 /// A socket that accepts connections.
@@ -74,7 +74,8 @@ struct Listening {
     queue: VecDeque<SocketId>,
     /// How many more are being made.
     half_made: usize,
-    watch: Option<(usize, Interest)>,
+    /// The key under which it is reported.
+    watch: Option<usize>,
 }
 
 /// One end of a connection, from its making until its program closes it.
@@ -104,7 +105,8 @@ struct End {
     again: Option<(Instant, u64)>,
     /// When the last packet arrives that is on its way to this end: none overtakes another.
     last_arrival: Instant,
-    watch: Option<(usize, Interest)>,
+    /// The key under which it is reported.
+    watch: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +173,7 @@ impl Tcp {
             next_number: NOBODY + 1,
             busy_until: BTreeMap::new(),
             cut: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            news: BTreeSet::new(),
         }
     }
 
@@ -204,7 +206,6 @@ impl Tcp {
         let Some(end) = listening.queue.pop_front() else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        self.refresh(id);
         Ok((end, self.end(end).peer))
     }
 
@@ -214,7 +215,7 @@ impl Tcp {
 
     /// The listener is closed: those that wait to be accepted are reset.
     pub(super) fn close_listener(&mut self, id: SocketId) {
-        self.ready.remove(&id);
+        self.news.remove(&id);
         let Some(listening) = self.listeners.remove(&id) else { return };
         let place = (listening.host, listening.address.port());
         let left = self.listening.get_mut(&place).map_or(0, |all| {
@@ -255,7 +256,6 @@ impl Tcp {
             if end.stage == Stage::Connected {
                 self.send_from(id, What::Read(length));
             }
-            self.refresh(id);
         }
         Ok(length)
     }
@@ -300,7 +300,6 @@ impl Tcp {
         for chunk in bytes[..length].chunks(packet) {
             self.send_from(id, What::Data(chunk.to_vec()));
         }
-        self.refresh(id);
         Ok(length)
     }
 
@@ -315,7 +314,9 @@ impl Tcp {
         if ends_writing {
             self.send_from(id, What::Fin);
         }
-        self.refresh(id);
+        if how != Shutdown::Write {
+            self.arrived_at(id);
+        }
         Ok(())
     }
 
@@ -359,7 +360,7 @@ impl Tcp {
     }
 
     fn forget(&mut self, id: SocketId) {
-        self.ready.remove(&id);
+        self.news.remove(&id);
         self.try_no_more(id);
         if let Some(end) = self.ends.remove(&id).filter(|end| end.has_port) {
             self.ports.remove(&(end.local.ip(), end.local.port()));
@@ -511,13 +512,13 @@ impl Tcp {
 
     /// When something will happen next.
     pub(super) fn next_event(&self) -> Option<Instant> {
-        if !self.ready.is_empty() {
+        if !self.news.is_empty() {
             return Some(self.now);
         }
         self.coming.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Has all happen that happens until `now`, and reports what is ready and watched then.
+    /// Has all happen that happens until `now`, and reports the arrivals, each once.
     pub(super) fn advance(&mut self, now: Instant, reports: &mut Vec<Report>) {
         while let Some(first) = self.coming.first_entry() {
             let (at, _) = *first.key();
@@ -533,7 +534,8 @@ impl Tcp {
             }
         }
         self.now = now;
-        reports.extend(self.ready.iter().filter_map(|id| self.report(*id)));
+        let news = std::mem::take(&mut self.news);
+        reports.extend(news.into_iter().filter_map(|id| self.report(id)));
     }
 
     fn try_no_more(&mut self, id: SocketId) {
@@ -576,7 +578,13 @@ impl Tcp {
             }
             What::Ack => self.finish_connection(&packet),
             What::Data(bytes) => self.take_in(id, packet.route, &bytes),
-            What::Read(length) => end.room += length,
+            What::Read(length) => {
+                end.room += length;
+                // Room is news for who had none.
+                if end.room > length {
+                    return;
+                }
+            }
             What::Fin => end.has_ended = true,
             What::Rst => {
                 let error = match (end.stage, end.has_ended) {
@@ -587,7 +595,7 @@ impl Tcp {
                 self.fail(id, error);
             }
         }
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
     /// A first packet has reached its host. If nobody listens there it is refused; if the queue is
@@ -631,7 +639,7 @@ impl Tcp {
             Some(listening) => {
                 listening.half_made -= 1;
                 listening.queue.push_back(id);
-                self.refresh(listener);
+                self.arrived_at(listener);
             }
             None => self.hang_up(id, What::Rst),
         }
@@ -665,7 +673,7 @@ impl Tcp {
         end.stage = Stage::Over;
         end.error = Some(error);
         self.try_no_more(id);
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
     fn break_connection(&mut self, id: SocketId) {
@@ -771,44 +779,44 @@ impl Tcp {
 // ===== who is ready =============================================================================
 
 impl Tcp {
-    pub(super) fn watch(&mut self, id: SocketId, watch: Option<(usize, Interest)>) {
+    pub(super) fn watch(&mut self, id: SocketId, watch: Option<usize>) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.watch = watch;
         } else if let Some(listening) = self.listeners.get_mut(&id) {
             listening.watch = watch;
         }
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
-    /// The state of a socket has changed.
-    fn refresh(&mut self, id: SocketId) {
-        match self.report(id) {
-            Some(_) => self.ready.insert(id),
-            None => self.ready.remove(&id),
-        };
+    /// Something has arrived at a socket: bytes, room, a connection, the end.
+    fn arrived_at(&mut self, id: SocketId) {
+        if self.report(id).is_some() {
+            self.news.insert(id);
+        }
     }
 
-    /// What is to be reported of a socket: in which of the ways that are watched it is ready.
+    /// What is to be reported of a socket, if it is watched and ready.
     fn report(&self, id: SocketId) -> Option<Report> {
-        let (watch, readable, writable) = match (self.ends.get(&id), self.listeners.get(&id)) {
-            (Some(end), _) => (end.watch, end.is_readable(), end.is_writable()),
-            (None, Some(listening)) => (listening.watch, !listening.queue.is_empty(), false),
+        let (watch, readable, writable, drain) = match (self.ends.get(&id), self.listeners.get(&id))
+        {
+            (Some(end), _) => {
+                (end.watch, end.is_readable(), end.is_writable(), end.is_at_the_end())
+            }
+            (None, Some(listening)) => (listening.watch, !listening.queue.is_empty(), false, false),
             (None, None) => return None,
         };
-        let (key, interest) = watch?;
-        let report = Report {
-            key,
-            readable: readable && interest.read,
-            writable: writable && interest.write,
-        };
-        (report.readable || report.writable).then_some(report)
+        let key = watch?;
+        (readable || writable).then_some(Report { key, readable, writable, drain })
     }
 }
 
 impl End {
     fn is_readable(&self) -> bool {
-        let at_the_end = self.has_ended || self.reads_no_more || self.stage == Stage::Over;
-        !self.received.is_empty() || at_the_end
+        !self.received.is_empty() || self.is_at_the_end()
+    }
+
+    fn is_at_the_end(&self) -> bool {
+        self.has_ended || self.reads_no_more || self.stage == Stage::Over
     }
 
     fn is_writable(&self) -> bool {

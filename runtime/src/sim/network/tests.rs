@@ -9,8 +9,6 @@ use crate::world::zero;
 
 const SERVER: [u8; 4] = [10, 0, 0, 2];
 const CLIENT: [u8; 4] = [127, 0, 0, 1];
-const BOTH: Interest = Interest { read: true, write: true };
-const READ: Interest = Interest { read: true, write: false };
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -156,10 +154,10 @@ fn connections_share_a_bandwidth_and_each_direction_has_its_own() {
 fn nobody_listens() {
     let mut lab = Lab::over(Link::new().latency(ms(10)));
     let client = lab.tcp.connect(SocketAddr::from((SERVER, 81)), None).unwrap();
-    lab.tcp.watch(client, Some((1, BOTH)));
+    lab.tcp.watch(client, Some(1));
     assert_eq!(lab.pass(ms(19)), []);
     let reports = lab.pass(ms(1));
-    assert_eq!(reports, [Report { key: 1, readable: true, writable: true }]);
+    assert_eq!(reports, [Report { key: 1, readable: true, writable: true, drain: true }]);
     let error = lab.tcp.take_error(client).unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(lab.tcp.take_error(client).is_none());
@@ -170,7 +168,7 @@ fn nobody_listens() {
 fn a_writer_waits_for_a_reader_when_the_window_is_full() {
     let mut lab = Lab::over(Link::new().latency(ms(10)).window(1000));
     let (client, end) = lab.connected();
-    lab.tcp.watch(client, Some((1, BOTH)));
+    lab.tcp.watch(client, Some(1));
     assert_eq!(lab.tcp.send(client, &[1; 700]).unwrap(), 700);
     assert_eq!(lab.tcp.send(client, &[2; 700]).unwrap(), 300);
     assert_eq!(refused(lab.tcp.send(client, &[3; 1])), ErrorKind::WouldBlock);
@@ -179,7 +177,7 @@ fn a_writer_waits_for_a_reader_when_the_window_is_full() {
     assert_eq!(lab.tcp.receive(end, &mut buffer).unwrap(), 600);
     // That there is room has to come back first.
     assert_eq!(lab.pass(ms(9)), []);
-    assert_eq!(lab.pass(ms(1)), [Report { key: 1, readable: false, writable: true }]);
+    assert_eq!(lab.pass(ms(1)), [report(1, false)]);
     assert_eq!(lab.tcp.send(client, &[3; 1000]).unwrap(), 600);
 }
 
@@ -229,7 +227,8 @@ fn who_writes_to_one_that_is_gone_is_told_a_little_later() {
 fn a_cut_link_says_nothing() {
     let mut lab = Lab::over(Link::new().latency(ms(10)).window(1000));
     let (client, end) = lab.connected();
-    lab.tcp.watch(end, Some((1, READ)));
+    lab.tcp.watch(end, Some(1));
+    assert_eq!(lab.pass(ms(0)), [report(1, false)]);
     lab.tcp.send(client, &[1; 400]).unwrap();
     lab.tcp.cut(route());
     assert_eq!(lab.tcp.send(client, &[2; 900]).unwrap(), 600);
@@ -317,9 +316,9 @@ fn a_reset_hits_the_connections_between_two_hosts() {
     let other = Some([10, 0, 0, 3].into());
     let elsewhere = lab.tcp.connect(server(), other).unwrap();
     lab.accept();
-    lab.tcp.watch(client, Some((1, READ)));
+    lab.tcp.watch(client, Some(1));
     assert_eq!(lab.tcp.reset(route()), 1);
-    assert_eq!(lab.pass(ms(0)), [Report { key: 1, readable: true, writable: false }]);
+    assert_eq!(lab.pass(ms(0)), [Report { key: 1, readable: true, writable: true, drain: true }]);
     for id in [client, end] {
         assert_eq!(lab.read(id), (vec![], Err(ErrorKind::ConnectionReset)));
     }
@@ -419,28 +418,39 @@ fn listeners_that_share_an_address_share_the_connections() {
     assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
 }
 
+/// Of a connection that is open and has room.
+fn report(key: usize, readable: bool) -> Report {
+    Report { key, readable, writable: true, drain: false }
+}
+
 #[test]
-fn only_what_is_watched_is_reported_as_long_as_it_is_ready() {
+fn each_arrival_at_what_is_watched_is_reported_once() {
     let mut lab = Lab::new(Network::new());
     let (client, end) = lab.connected();
-    lab.tcp.watch(end, Some((5, READ)));
+    lab.tcp.send(client, b"a").unwrap();
     assert_eq!(lab.pass(ms(0)), []);
-    lab.tcp.send(client, b"ab").unwrap();
-    let readable = [Report { key: 5, readable: true, writable: false }];
-    assert_eq!(lab.pass(ms(0)), readable);
+    // What came before the watch began counts as well.
+    lab.tcp.watch(end, Some(5));
     assert_eq!(lab.tcp.next_event(), Some(lab.tcp.now));
-    assert_eq!(lab.pass(ms(0)), readable);
+    assert_eq!(lab.pass(ms(0)), [report(5, true)]);
+    assert_eq!(lab.pass(ms(0)), []);
+    lab.tcp.send(client, b"b").unwrap();
+    assert_eq!(lab.pass(ms(0)), [report(5, true)]);
+    // Reading is no arrival, here nor at the other side, which had room.
     let mut byte = [0];
     assert_eq!(lab.tcp.peek(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(byte, *b"a");
-    assert_eq!(lab.pass(ms(0)), readable);
-    lab.tcp.watch(end, Some((5, Interest::default())));
+    lab.tcp.watch(client, Some(6));
+    assert_eq!(lab.pass(ms(0)), [report(6, false)]);
+    assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.pass(ms(0)), []);
-    lab.tcp.watch(end, Some((6, BOTH)));
-    assert_eq!(lab.pass(ms(0)), [Report { key: 6, readable: true, writable: true }]);
+    // The end is one, and is told apart from bytes.
+    lab.tcp.shut_down(client, Shutdown::Write).unwrap();
+    assert_eq!(lab.pass(ms(0)), [Report { drain: true, ..report(5, true) }]);
     lab.tcp.watch(end, None);
-    assert_eq!(lab.pass(ms(0)), []);
+    lab.tcp.reset(route());
+    assert_eq!(lab.pass(ms(0)).iter().filter(|report| report.key == 5).count(), 0);
 }
 
 #[test]
@@ -525,27 +535,36 @@ impl Talk {
         Talk { id, key, side, to_write, written: 0, read: vec![], reads: 0, is_done: false }
     }
 
-    /// Does what it can when the network says that it can, and watches for the rest.
-    fn go_on(&mut self, tcp: &mut Tcp, report: Report) {
-        let mut interest = BOTH;
-        if report.writable && self.written < self.to_write.len() {
+    /// Does what it can for as long as it can.
+    fn go_on(&mut self, tcp: &mut Tcp) {
+        while self.written < self.to_write.len() {
             let size = self.side.writes[self.written % self.side.writes.len()];
             let rest = &self.to_write[self.written..];
-            self.written += tcp.send(self.id, &rest[..rest.len().min(size)]).unwrap();
+            match tcp.send(self.id, &rest[..rest.len().min(size)]) {
+                Ok(written) => self.written += written,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
             if self.written == self.to_write.len() {
                 tcp.shut_down(self.id, Shutdown::Write).unwrap();
             }
         }
-        if report.readable && !self.is_done {
+        while !self.is_done {
             let mut buffer = vec![0; self.side.reads[self.reads % self.side.reads.len()]];
-            self.reads += 1;
-            let length = tcp.receive(self.id, &mut buffer).unwrap();
-            self.read.extend(&buffer[..length]);
-            self.is_done = length == 0;
+            match tcp.receive(self.id, &mut buffer) {
+                Ok(length) => {
+                    self.reads += 1;
+                    self.read.extend(&buffer[..length]);
+                    self.is_done = length == 0;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
         }
-        interest.write = self.written < self.to_write.len();
-        interest.read = !self.is_done;
-        tcp.watch(self.id, Some((self.key, interest)));
     }
 }
 
@@ -559,7 +578,7 @@ fn converse(links: [Link; 2], sides: [Side; 2], seed: u64) -> ([Talk; 2], Vec<(D
     let [first, second] = sides;
     let mut talks = [Talk::new(client, 0, first), Talk::new(end, 1, second)];
     for talk in &talks {
-        lab.tcp.watch(talk.id, Some((talk.key, BOTH)));
+        lab.tcp.watch(talk.id, Some(talk.key));
     }
     let mut all = vec![];
     while let Some(next) = lab.tcp.next_event() {
@@ -567,7 +586,7 @@ fn converse(links: [Link; 2], sides: [Side; 2], seed: u64) -> ([Talk; 2], Vec<(D
         lab.tcp.advance(next, &mut reports);
         for report in reports {
             all.push((lab.passed(), report));
-            talks[report.key].go_on(&mut lab.tcp, report);
+            talks[report.key].go_on(&mut lab.tcp);
         }
     }
     (talks, all)

@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::reactor::wait::Report;
+use crate::reactor::wait::{Interest, Report};
 
 /// What a loop can watch.
 pub trait Watched: 'static {
@@ -36,8 +36,9 @@ impl<T: AsFd + 'static> Watched for T {
 
 /// A socket of a simulated network.
 pub trait Watch {
-    /// From now on has each arrival reported under `key`; what has arrived before, too.
-    fn watch(&self, key: usize);
+    /// From now on has what is of `interest` reported under `key`, each news once; what is true
+    /// already is news too.
+    fn watch(&self, key: usize, interest: Interest);
 
     /// Has it reported no more.
     fn unwatch(&self);
@@ -73,11 +74,11 @@ pub(crate) trait Network {
     /// The addresses of `name`, which is `host:port`.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
 
-    /// When something will happen next, if nobody does anything before. An arrival that has not been
-    /// reported is to be reported at once.
+    /// When something will happen next, if nobody does anything before. What is news
+    /// already is to be reported at once.
     fn next_event(&self) -> Option<Instant>;
 
-    /// Has all happen that happens until `now`, and reports the arrivals, each once.
+    /// Has all happen that happens until `now`, and reports what is news.
     fn advance(&self, now: Instant, reports: &mut Vec<Report>);
 }
 

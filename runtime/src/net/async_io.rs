@@ -178,7 +178,7 @@ impl<T: Watched> Async<T> {
                 }
             }
         }
-        self.event_loop.reactor.wait_for(&self.source, way, ticket, cx.waker());
+        self.event_loop.reactor.wait_for(&self.source, way, ticket, cx.waker())?;
         turn::park(why_of(way), At::Place(place()));
         Poll::Pending
     }

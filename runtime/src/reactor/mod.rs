@@ -1,8 +1,8 @@
 //! The reactor: file descriptors on one side, wakers on the other.
 //!
-//! A socket is registered once, when it is made, for both directions and edge-triggered, and stays
-//! registered until it is dropped. Between one request and the next nothing is asked of the system
-//! but the wait: a request costs one read, one write, and its share of that.
+//! A socket is registered once, when it is made, edge-triggered, and stays registered until it is
+//! dropped. Between one request and the next nothing is asked of the system but the wait: a request
+//! costs one read, one write, and its share of that.
 //!
 //! Edge-triggered means that the system tells of each arrival once. So no peer can keep the loop
 //! spinning with something that nobody reads; and so what was told has to be remembered. A source
@@ -25,7 +25,7 @@ use crate::task::waker::LocalWaker;
 use crate::turn;
 use crate::world::Simulation;
 use source::{Source, Ticket, Way};
-use wait::{Doorbell, Report, Until, Waiter};
+use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
 pub(crate) struct Reactor {
@@ -107,8 +107,8 @@ impl Reactor {
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
         match io.watchable() {
-            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key)?,
-            Watchable::Simulated(socket) => socket.watch(key),
+            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, Interest::Arrivals)?,
+            Watchable::Simulated(socket) => socket.watch(key, Interest::Arrivals),
         }
         self.next_generation.set(generation + 1);
         let source = Rc::new(Source::new(key, io));
@@ -144,15 +144,19 @@ impl Reactor {
         way: Way,
         ticket: &mut Option<Ticket>,
         waker: &Waker,
-    ) {
+    ) -> io::Result<()> {
         if let Some(held) = *ticket {
             if source.waits(held, way, waker) {
-                return;
+                return Ok(());
             }
             self.stop_waiting(source, way, ticket);
         }
+        if way == Way::Write && !source.asks_for_room.get() {
+            self.ask_for_room(source)?;
+        }
         *ticket = Some(source.add_waiter(way, LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
+        Ok(())
     }
 
     /// Gives a claim back: its holder got what it wanted, or wants it no more.
@@ -167,6 +171,18 @@ impl Reactor {
         if waker.is_some() {
             self.waiting.set(self.waiting.get() - 1);
         }
+    }
+
+    /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
+    /// has waited for it once.
+    fn ask_for_room<T: Watched>(&self, source: &Source<T>) -> io::Result<()> {
+        let interest = Interest::ArrivalsAndRoom;
+        match source.watchable() {
+            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, interest)?,
+            Watchable::Simulated(socket) => socket.watch(source.key, interest),
+        }
+        source.asks_for_room.set(true);
+        Ok(())
     }
 
     /// An error in a simulation.
@@ -251,7 +267,7 @@ mod tests {
         let flag = Arc::new(Flag(AtomicBool::new(false)));
         let mut ticket = None;
         let waker = Waker::from(flag.clone());
-        reactor.wait_for(&new, Way::Read, &mut ticket, &waker);
+        reactor.wait_for(&new, Way::Read, &mut ticket, &waker).unwrap();
         let mut to_wake = vec![];
         let report = |key| Report { key, readable: true, writable: true, drain: false };
         reactor.hear(report(old.key), &mut to_wake);
@@ -268,7 +284,7 @@ mod tests {
         let source = reactor.register(socket).unwrap();
         for way in [Way::Read, Way::Write] {
             let mut lost = None;
-            reactor.wait_for(&source, way, &mut lost, Waker::noop());
+            reactor.wait_for(&source, way, &mut lost, Waker::noop()).unwrap();
         }
         assert!(reactor.is_waited_for());
         reactor.deregister(source.key);

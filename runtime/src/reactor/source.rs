@@ -16,6 +16,8 @@ pub(crate) struct Source<T: ?Sized> {
     reading: Direction,
     writing: Direction,
     next_ticket: Cell<NonZeroU32>,
+    /// The system is asked to report room for bytes as well.
+    pub(super) asks_for_room: Cell<bool>,
     /// Only a try that finds nothing tells that nothing is left; see [`Report::drain`].
     drain: Cell<bool>,
     /// How many reads got less than they had room for, since a try found nothing.
@@ -60,6 +62,7 @@ impl<T> Source<T> {
             reading: Direction::new(),
             writing: Direction::new(),
             next_ticket: Cell::new(NonZeroU32::MIN),
+            asks_for_room: Cell::new(false),
             drain: Cell::new(false),
             short_reads: Cell::new(0),
             io,

@@ -12,6 +12,15 @@
 
 pub(crate) use crate::world::{Report, Until};
 
+/// What of a source is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What arrives: bytes, connections, the end.
+    Arrivals,
+    /// That, and room for bytes to be written.
+    ArrivalsAndRoom,
+}
+
 /// How many reports one wait takes. Who is not among them comes first at the next.
 const REPORTS: usize = 1024;
 
@@ -32,7 +41,7 @@ mod system {
         timerfd_settime,
     };
 
-    use super::{REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until};
 
     /// Keys from here on are not sources.
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
@@ -91,9 +100,18 @@ mod system {
             self.doorbell.clone()
         }
 
-        /// Has each arrival at `fd` reported under `key`; what has arrived before, too.
-        pub(crate) fn add(&self, fd: impl AsFd, key: usize) -> io::Result<()> {
-            Ok(epoll::add(&self.epoll, fd, data(key), EACH_ARRIVAL)?)
+        /// Has the news of `fd` reported under `key`, each once; what is true already is news too.
+        pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
+            Ok(epoll::add(&self.epoll, fd, data(key), flags(interest))?)
+        }
+
+        pub(crate) fn modify(
+            &self,
+            fd: impl AsFd,
+            key: usize,
+            interest: Interest,
+        ) -> io::Result<()> {
+            Ok(epoll::modify(&self.epoll, fd, data(key), flags(interest))?)
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -164,13 +182,13 @@ mod system {
         EventData::new_u64(key as u64)
     }
 
-    /// What is news: bytes, room for bytes, the end of the other side's bytes, urgent data, and,
-    /// unasked, a hang-up or an error.
-    const EACH_ARRIVAL: EventFlags = EventFlags::IN
-        .union(EventFlags::OUT)
-        .union(EventFlags::RDHUP)
-        .union(EventFlags::PRI)
-        .union(EventFlags::ET);
+    /// Edge-triggered. The end of the other side's bytes and urgent data are asked for by name, so
+    /// that they can be told from bytes; a hang-up or an error is reported unasked.
+    fn flags(interest: Interest) -> EventFlags {
+        let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+        flags.set(EventFlags::OUT, interest == Interest::ArrivalsAndRoom);
+        flags
+    }
 
     /// A hang-up or an error is news for whoever waits, in whichever direction: the next read or
     /// write will tell what it is.
@@ -197,7 +215,7 @@ mod system {
 
     use polling::{Event, Events, PollMode, Poller};
 
-    use super::{REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until};
 
     /// `polling`'s poller, which has an alarm and a doorbell of its own.
     pub(crate) struct Waiter {
@@ -231,12 +249,21 @@ mod system {
         }
 
         #[allow(unsafe_code)]
-        pub(crate) fn add(&self, fd: impl AsFd, key: usize) -> io::Result<()> {
+        pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             let fd = fd.as_fd().as_raw_fd();
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
             // `Reactor::deregister` does that, and a source calls it before it lets go of what it
             // owns.
-            unsafe { self.poller.add_with_mode(fd, Event::all(key), PollMode::Edge) }
+            unsafe { self.poller.add_with_mode(fd, event(key, interest), PollMode::Edge) }
+        }
+
+        pub(crate) fn modify(
+            &self,
+            fd: impl AsFd,
+            key: usize,
+            interest: Interest,
+        ) -> io::Result<()> {
+            self.poller.modify_with_mode(fd, event(key, interest), PollMode::Edge)
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -271,6 +298,10 @@ mod system {
             }));
             Ok(())
         }
+    }
+
+    fn event(key: usize, interest: Interest) -> Event {
+        Event::new(key, true, interest == Interest::ArrivalsAndRoom)
     }
 }
 

@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 
 use super::running;
 use crate::network::{Connection, Listen, Listener, Network as Sockets, Watch};
-use crate::reactor::wait::Report;
+use crate::reactor::wait::{Interest, Report};
 use crate::turn;
 use tcp::{Route, SocketId, Tcp};
 
@@ -410,7 +410,7 @@ struct SimulatedSocket {
 }
 
 impl SimulatedSocket {
-    fn watch(&self, watch: Option<usize>) {
+    fn watch(&self, watch: Option<(usize, Interest)>) {
         self.tcp.borrow_mut().watch(self.id, watch);
     }
 }
@@ -428,8 +428,8 @@ impl SimulatedStream {
 }
 
 impl Watch for SimulatedStream {
-    fn watch(&self, key: usize) {
-        self.socket.watch(Some(key));
+    fn watch(&self, key: usize, interest: Interest) {
+        self.socket.watch(Some((key, interest)));
     }
 
     fn unwatch(&self) {
@@ -499,8 +499,8 @@ struct SimulatedListener {
 }
 
 impl Watch for SimulatedListener {
-    fn watch(&self, key: usize) {
-        self.socket.watch(Some(key));
+    fn watch(&self, key: usize, interest: Interest) {
+        self.socket.watch(Some((key, interest)));
     }
 
     fn unwatch(&self) {

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::super::random::Random;
 use super::{Link, Network};
 use crate::network::Listen;
-use crate::reactor::wait::Report;
+use crate::reactor::wait::{Interest, Report};
 use crate::world::deadline;
 
 /// Names one end of a connection, or one listener. Never used twice.
@@ -74,8 +74,7 @@ struct Listening {
     queue: VecDeque<SocketId>,
     /// How many more are being made.
     half_made: usize,
-    /// The key under which it is reported.
-    watch: Option<usize>,
+    watch: Option<(usize, Interest)>,
 }
 
 /// One end of a connection, from its making until its program closes it.
@@ -105,8 +104,7 @@ struct End {
     again: Option<(Instant, u64)>,
     /// When the last packet arrives that is on its way to this end: none overtakes another.
     last_arrival: Instant,
-    /// The key under which it is reported.
-    watch: Option<usize>,
+    watch: Option<(usize, Interest)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -518,7 +516,7 @@ impl Tcp {
         self.coming.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Has all happen that happens until `now`, and reports the arrivals, each once.
+    /// Has all happen that happens until `now`, and reports what is news.
     pub(super) fn advance(&mut self, now: Instant, reports: &mut Vec<Report>) {
         while let Some(first) = self.coming.first_entry() {
             let (at, _) = *first.key();
@@ -779,7 +777,7 @@ impl Tcp {
 // ===== who is ready =============================================================================
 
 impl Tcp {
-    pub(super) fn watch(&mut self, id: SocketId, watch: Option<usize>) {
+    pub(super) fn watch(&mut self, id: SocketId, watch: Option<(usize, Interest)>) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.watch = watch;
         } else if let Some(listening) = self.listeners.get_mut(&id) {
@@ -805,7 +803,8 @@ impl Tcp {
             (None, Some(listening)) => (listening.watch, !listening.queue.is_empty(), false, false),
             (None, None) => return None,
         };
-        let key = watch?;
+        let (key, interest) = watch?;
+        let writable = writable && interest == Interest::ArrivalsAndRoom;
         (readable || writable).then_some(Report { key, readable, writable, drain })
     }
 }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::world::zero;
 
+const BOTH: Interest = Interest::ArrivalsAndRoom;
+const READ: Interest = Interest::Arrivals;
 const SERVER: [u8; 4] = [10, 0, 0, 2];
 const CLIENT: [u8; 4] = [127, 0, 0, 1];
 
@@ -154,7 +156,7 @@ fn connections_share_a_bandwidth_and_each_direction_has_its_own() {
 fn nobody_listens() {
     let mut lab = Lab::over(Link::new().latency(ms(10)));
     let client = lab.tcp.connect(SocketAddr::from((SERVER, 81)), None).unwrap();
-    lab.tcp.watch(client, Some(1));
+    lab.tcp.watch(client, Some((1, BOTH)));
     assert_eq!(lab.pass(ms(19)), []);
     let reports = lab.pass(ms(1));
     assert_eq!(reports, [Report { key: 1, readable: true, writable: true, drain: true }]);
@@ -168,7 +170,7 @@ fn nobody_listens() {
 fn a_writer_waits_for_a_reader_when_the_window_is_full() {
     let mut lab = Lab::over(Link::new().latency(ms(10)).window(1000));
     let (client, end) = lab.connected();
-    lab.tcp.watch(client, Some(1));
+    lab.tcp.watch(client, Some((1, BOTH)));
     assert_eq!(lab.tcp.send(client, &[1; 700]).unwrap(), 700);
     assert_eq!(lab.tcp.send(client, &[2; 700]).unwrap(), 300);
     assert_eq!(refused(lab.tcp.send(client, &[3; 1])), ErrorKind::WouldBlock);
@@ -227,8 +229,7 @@ fn who_writes_to_one_that_is_gone_is_told_a_little_later() {
 fn a_cut_link_says_nothing() {
     let mut lab = Lab::over(Link::new().latency(ms(10)).window(1000));
     let (client, end) = lab.connected();
-    lab.tcp.watch(end, Some(1));
-    assert_eq!(lab.pass(ms(0)), [report(1, false)]);
+    lab.tcp.watch(end, Some((1, READ)));
     lab.tcp.send(client, &[1; 400]).unwrap();
     lab.tcp.cut(route());
     assert_eq!(lab.tcp.send(client, &[2; 900]).unwrap(), 600);
@@ -316,7 +317,7 @@ fn a_reset_hits_the_connections_between_two_hosts() {
     let other = Some([10, 0, 0, 3].into());
     let elsewhere = lab.tcp.connect(server(), other).unwrap();
     lab.accept();
-    lab.tcp.watch(client, Some(1));
+    lab.tcp.watch(client, Some((1, BOTH)));
     assert_eq!(lab.tcp.reset(route()), 1);
     assert_eq!(lab.pass(ms(0)), [Report { key: 1, readable: true, writable: true, drain: true }]);
     for id in [client, end] {
@@ -430,7 +431,7 @@ fn each_arrival_at_what_is_watched_is_reported_once() {
     lab.tcp.send(client, b"a").unwrap();
     assert_eq!(lab.pass(ms(0)), []);
     // What came before the watch began counts as well.
-    lab.tcp.watch(end, Some(5));
+    lab.tcp.watch(end, Some((5, BOTH)));
     assert_eq!(lab.tcp.next_event(), Some(lab.tcp.now));
     assert_eq!(lab.pass(ms(0)), [report(5, true)]);
     assert_eq!(lab.pass(ms(0)), []);
@@ -441,9 +442,12 @@ fn each_arrival_at_what_is_watched_is_reported_once() {
     assert_eq!(lab.tcp.peek(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(byte, *b"a");
-    lab.tcp.watch(client, Some(6));
+    lab.tcp.watch(client, Some((6, BOTH)));
     assert_eq!(lab.pass(ms(0)), [report(6, false)]);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
+    assert_eq!(lab.pass(ms(0)), []);
+    // Who does not ask for room is not told of it.
+    lab.tcp.watch(client, Some((6, READ)));
     assert_eq!(lab.pass(ms(0)), []);
     // The end is one, and is told apart from bytes.
     lab.tcp.shut_down(client, Shutdown::Write).unwrap();
@@ -578,7 +582,7 @@ fn converse(links: [Link; 2], sides: [Side; 2], seed: u64) -> ([Talk; 2], Vec<(D
     let [first, second] = sides;
     let mut talks = [Talk::new(client, 0, first), Talk::new(end, 1, second)];
     for talk in &talks {
-        lab.tcp.watch(talk.id, Some(talk.key));
+        lab.tcp.watch(talk.id, Some((talk.key, BOTH)));
     }
     let mut all = vec![];
     while let Some(next) = lab.tcp.next_event() {

@@ -76,7 +76,7 @@ use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
 #[cfg(feature = "record")]
-use crate::record::{self, Sink};
+use crate::record::{self, Sink, Target};
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
 use crate::turn;
@@ -126,7 +126,7 @@ pub struct Sim {
     signals: Vec<(Duration, i32)>,
     listener: Option<Listener>,
     #[cfg(feature = "record")]
-    sinks: Vec<Rc<dyn Fn() -> Box<dyn Sink>>>,
+    targets: Vec<Rc<dyn Fn() -> Target>>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl Default for Sim {
             signals: Vec::new(),
             listener: None,
             #[cfg(feature = "record")]
-            sinks: Vec::new(),
+            targets: Vec::new(),
         }
     }
 }
@@ -252,7 +252,7 @@ impl Sim {
     /// ```
     #[cfg(feature = "record")]
     pub fn record<S: Sink + 'static>(mut self, make_sink: impl Fn() -> S + 'static) -> Self {
-        self.sinks.push(Rc::new(move || Box::new(make_sink())));
+        self.targets.push(Rc::new(move || Target::of(make_sink())));
         self
     }
 
@@ -261,8 +261,8 @@ impl Sim {
         let listener = self.listener.clone();
         #[cfg(feature = "record")]
         let listener = {
-            let sinks = self.sinks.iter().map(|make| make()).collect();
-            record::listener(listener, sinks, POLLS_BETWEEN_LOOKS, event_loop)
+            let targets = self.targets.iter().map(|make| make()).collect();
+            record::listener(listener, targets, POLLS_BETWEEN_LOOKS, event_loop)
         };
         #[cfg(not(feature = "record"))]
         let _ = event_loop;

@@ -13,8 +13,11 @@ pub(crate) struct Source<T: ?Sized> {
     /// Under which the system reports it: row and generation, so that a report for a source that is
     /// gone is never taken for one of the source that came after it.
     pub(crate) key: usize,
-    reading: Direction,
-    writing: Direction,
+    /// It is worth trying: true from a report until a try found nothing.
+    may_be_readable: Cell<bool>,
+    may_be_writable: Cell<bool>,
+    readers: Waiters,
+    writers: Waiters,
     next_ticket: Cell<NonZeroU32>,
     /// The system is asked to report room for bytes as well.
     pub(super) asks_for_room: Cell<bool>,
@@ -32,12 +35,10 @@ pub(crate) enum Way {
     Write,
 }
 
-/// One way of a source.
-struct Direction {
-    /// It is worth trying: true from a report until a try found nothing.
-    may_be_ready: Cell<bool>,
-    /// Those who wait: nearly always one, so the first needs no allocation and the others little
-    /// room.
+/// Those who wait for one way of a source: nearly always one, so the first needs no allocation and
+/// the others little room.
+#[derive(Default)]
+struct Waiters {
     first: Cell<Option<Waiter>>,
     #[expect(clippy::box_collection, reason = "one word in each source, not three")]
     others: Cell<Option<Box<Vec<Waiter>>>>,
@@ -59,8 +60,10 @@ impl<T> Source<T> {
     pub(super) fn new(key: usize, io: T) -> Self {
         Source {
             key,
-            reading: Direction::new(),
-            writing: Direction::new(),
+            may_be_readable: Cell::new(true),
+            may_be_writable: Cell::new(true),
+            readers: Waiters::default(),
+            writers: Waiters::default(),
             next_ticket: Cell::new(NonZeroU32::MIN),
             asks_for_room: Cell::new(false),
             drain: Cell::new(false),
@@ -87,39 +90,32 @@ impl<T: Watched + ?Sized> Source<T> {
 // ===== what is known of it ======================================================================
 
 impl<T: ?Sized> Source<T> {
-    #[inline]
-    fn direction(&self, way: Way) -> &Direction {
-        match way {
-            Way::Read => &self.reading,
-            Way::Write => &self.writing,
-        }
-    }
-
     /// Whether it is worth trying.
     #[inline]
     pub(crate) fn may_be_ready(&self, way: Way) -> bool {
-        self.direction(way).may_be_ready.get()
+        match way {
+            Way::Read => self.may_be_readable.get(),
+            Way::Write => self.may_be_writable.get(),
+        }
     }
 
     /// The system has reported it.
     #[inline]
     pub(super) fn note(&self, report: Report) {
-        for (way, is_ready) in [(Way::Read, report.readable), (Way::Write, report.writable)] {
-            if is_ready {
-                self.direction(way).may_be_ready.set(true);
-            }
-        }
-        if report.drain {
-            self.drain.set(true);
-        }
+        self.may_be_readable.set(self.may_be_readable.get() | report.readable);
+        self.may_be_writable.set(self.may_be_writable.get() | report.writable);
+        self.drain.set(self.drain.get() | report.drain);
     }
 
     /// A try found nothing: the next one waits for a report.
     #[inline]
     pub(crate) fn note_nothing(&self, way: Way) {
-        self.direction(way).may_be_ready.set(false);
-        if way == Way::Read {
-            self.short_reads.set(0);
+        match way {
+            Way::Read => {
+                self.may_be_readable.set(false);
+                self.short_reads.set(0);
+            }
+            Way::Write => self.may_be_writable.set(false),
         }
     }
 
@@ -134,17 +130,24 @@ impl<T: ?Sized> Source<T> {
             return;
         }
         self.short_reads.set(self.short_reads.get() + 1);
-        self.reading.may_be_ready.set(false);
+        self.may_be_readable.set(false);
     }
 }
 
 // ===== who waits for it =========================================================================
 
 impl<T: ?Sized> Source<T> {
+    fn waiters(&self, way: Way) -> &Waiters {
+        match way {
+            Way::Read => &self.readers,
+            Way::Write => &self.writers,
+        }
+    }
+
     /// Whether the holder of `ticket` still waits, and is woken by `waker`.
     pub(super) fn waits(&self, ticket: Ticket, way: Way, waker: &Waker) -> bool {
         let mut is_known = false;
-        self.direction(way).visit(|waiter| {
+        self.waiters(way).visit(|waiter| {
             is_known |= waiter.ticket == ticket && waiter.waker.will_wake(waker);
         });
         is_known
@@ -153,31 +156,27 @@ impl<T: ?Sized> Source<T> {
     pub(super) fn add_waiter(&self, way: Way, waker: LocalWaker) -> Ticket {
         let ticket = Ticket(self.next_ticket.get());
         self.next_ticket.set(ticket.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
-        self.direction(way).add(Waiter { ticket, waker });
+        self.waiters(way).add(Waiter { ticket, waker });
         ticket
     }
 
     /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
     pub(super) fn remove_waiter(&self, ticket: Ticket, way: Way) -> Option<LocalWaker> {
-        self.direction(way).remove(ticket).map(|waiter| waiter.waker)
+        self.waiters(way).remove(ticket).map(|waiter| waiter.waker)
     }
 
     /// All who wait, to be woken; they wait no longer.
     pub(super) fn take_waiters(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) {
-        let direction = self.direction(way);
+        let waiters = self.waiters(way);
         let to_wake = |waiter: Waiter| (self.key, waiter.waker);
-        into.extend(direction.first.take().map(to_wake));
-        if let Some(others) = direction.others.take() {
+        into.extend(waiters.first.take().map(to_wake));
+        if let Some(others) = waiters.others.take() {
             into.extend(others.into_iter().map(to_wake));
         }
     }
 }
 
-impl Direction {
-    fn new() -> Self {
-        Direction { may_be_ready: Cell::new(true), first: Cell::new(None), others: Cell::new(None) }
-    }
-
+impl Waiters {
     fn visit(&self, mut see: impl FnMut(&Waiter)) {
         let (first, others) = (self.first.take(), self.others.take());
         first.iter().for_each(&mut see);

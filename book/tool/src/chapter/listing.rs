@@ -6,7 +6,7 @@ use crate::outputs::Kind;
 use crate::tag::{Tag, Word};
 
 /// An output with a longer line may be wider than the text.
-const WIDE: usize = 86;
+const WIDE: usize = 95;
 
 impl Weaver<'_> {
     pub(super) fn output(&mut self, tag: &Tag) -> Expanded {

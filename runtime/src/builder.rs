@@ -11,7 +11,7 @@ use crate::event_loop::EventLoop;
 use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
 #[cfg(feature = "record")]
-use crate::record::{self, Sink};
+use crate::record::{self, Sink, Target};
 use crate::runtime::Runtime;
 use crate::task::deque::Ready;
 use crate::world::World;
@@ -79,7 +79,7 @@ pub struct Builder {
     pub(crate) settings: Settings,
     listener: Option<Listener>,
     #[cfg(feature = "record")]
-    sinks: Vec<Box<dyn Sink>>,
+    targets: Vec<Target>,
 }
 
 /// What can be set, and given to another thread.
@@ -203,7 +203,7 @@ impl Builder {
     /// ```
     #[cfg(feature = "record")]
     pub fn record(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
+        self.targets.push(Target::of(sink));
         self
     }
 
@@ -232,7 +232,7 @@ impl Builder {
         let event_loop = Rc::new(event_loop);
         let listener = self.listener;
         #[cfg(feature = "record")]
-        let listener = record::listener(listener, self.sinks, polls_between_looks, &event_loop);
+        let listener = record::listener(listener, self.targets, polls_between_looks, &event_loop);
         Ok(Runtime { event_loop, listener })
     }
 }

@@ -36,8 +36,8 @@ impl<T: AsFd + 'static> Watched for T {
 
 /// A socket of a simulated network.
 pub trait Watch {
-    /// From now on has it reported under `key`, for as long as it is ready in a way that is of
-    /// `interest`.
+    /// From now on has what is of `interest` reported under `key`, each news once; what is true
+    /// already is news too.
     fn watch(&self, key: usize, interest: Interest);
 
     /// Has it reported no more.
@@ -74,11 +74,11 @@ pub(crate) trait Network {
     /// The addresses of `name`, which is `host:port`.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
 
-    /// When something will happen next, if nobody does anything before. What is ready and watched
-    /// is to be reported at once.
+    /// When something will happen next, if nobody does anything before. What is news
+    /// already is to be reported at once.
     fn next_event(&self) -> Option<Instant>;
 
-    /// Has all happen that happens until `now`, and reports what is ready and watched then.
+    /// Has all happen that happens until `now`, and reports what is news.
     fn advance(&self, now: Instant, reports: &mut Vec<Report>);
 }
 

@@ -77,6 +77,9 @@ pub(crate) struct Report {
     pub(crate) key: usize,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// More than bytes may have come: the end, an error, urgent data. From now on a read that got
+    /// less than it had room for does not tell that nothing is left.
+    pub(crate) drain: bool,
 }
 
 impl World {

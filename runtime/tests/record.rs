@@ -392,6 +392,70 @@ fn a_listener_and_two_sinks_hear_the_same() {
 }
 
 #[test]
+fn memory_keeps_exactly_the_last_so_many() {
+    let all = Memory::all();
+    let some: Vec<_> = [0, 1, 999, 5_000].map(|most| (most.max(1), Memory::last(most))).into();
+    let mut builder = Runtime::builder().record(all.clone());
+    for (_, memory) in &some {
+        builder = builder.record(memory.clone());
+    }
+    let runtime = builder.build().unwrap();
+    for _ in 0..30 {
+        runtime.block_on(async {
+            for _ in 0..333 {
+                yield_now().await;
+            }
+        });
+        let entries = all.entries();
+        assert!(entries.iter().map(|entry| entry.seq).eq(0..entries.len() as u64));
+        for (most, memory) in &some {
+            assert_eq!(memory.entries(), entries[entries.len().saturating_sub(*most)..]);
+        }
+    }
+    // What it has is also what it takes.
+    let mut copy = Memory::last(5_000);
+    for entry in all.entries() {
+        copy.record(entry).unwrap();
+    }
+    assert_eq!(copy.entries(), some[3].1.entries());
+}
+
+#[test]
+fn two_runtimes_may_share_a_memory() {
+    let memory = Memory::all();
+    for _ in 0..2 {
+        let runtime = Runtime::builder().record(memory.clone()).build().unwrap();
+        runtime.block_on(async {});
+    }
+    let entries = memory.entries();
+    let (first, second) = entries.split_at(entries.len() / 2);
+    assert_eq!(kinds(first), kinds(second));
+    assert!(first.iter().map(|entry| entry.seq).eq(second.iter().map(|entry| entry.seq)));
+}
+
+#[test]
+fn times_never_go_back_and_a_yield_is_one_moment() {
+    let entries = recorded(async {
+        everything().await;
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+    });
+    assert!(entries.is_sorted_by_key(|entry| entry.t));
+    let mut yields = 0;
+    for pair in entries.windows(2) {
+        match (&pair[0].event, &pair[1].event) {
+            (Event::Pending { task, .. }, Event::Wake { task: woken, .. }) if task == woken => {
+                assert_eq!(pair[0].t, pair[1].t);
+                yields += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(yields >= 1000);
+}
+
+#[test]
 fn a_name_without_end_is_cut() {
     let name = "ä".repeat(1_000_000);
     let entries = recorded(async move {

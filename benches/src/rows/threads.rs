@@ -73,10 +73,11 @@ pub fn offloaded_together<P: Peer>(operations: u64) -> Sample {
     P::run(async move {
         P::offload(|| 0).await;
         let batches = operations.div_ceil(IN_FLIGHT);
+        let mut jobs = Vec::with_capacity(IN_FLIGHT as usize);
         let watch = Stopwatch::start();
         for _ in 0..batches {
-            let jobs: Vec<_> = (0..IN_FLIGHT).map(|i| P::offload(move || i)).collect();
-            for job in jobs {
+            jobs.extend((0..IN_FLIGHT).map(|i| P::offload(move || i)));
+            for job in jobs.drain(..) {
                 job.await;
             }
         }

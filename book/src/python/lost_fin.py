@@ -10,13 +10,18 @@ def receive_all(flags):
     epoll.register(here, flags)
     there.sendall(b"bye")
     there.close()
-    while epoll.poll(timeout=0.2):
-        got = here.recv(4096)
-        print("  recv:", got)
-        if not got:
-            print("  the end")
-            return
-        # Fewer than 4096 bytes, so there is no more: back to the wait.
+    drain = False
+    while reports := epoll.poll(timeout=0.2):
+        # Only with EPOLLRDHUP: the other side has sent its last byte.
+        drain |= any(report & select.EPOLLRDHUP for _, report in reports)
+        while True:
+            got = here.recv(4096)
+            print("  recv:", got)
+            if not got:
+                print("  the end")
+                return
+            if not drain:
+                break  # Fewer than 4096 bytes, so there is no more: back to the wait.
     print("  nothing is reported any more")
 
 
@@ -24,3 +29,5 @@ print("level-triggered:")
 receive_all(select.EPOLLIN)
 print("edge-triggered:")
 receive_all(select.EPOLLIN | select.EPOLLET)
+print("edge-triggered, and told of the end:")
+receive_all(select.EPOLLIN | select.EPOLLET | select.EPOLLRDHUP)

@@ -4,7 +4,13 @@ import select
 import socket
 import time
 
-for what, flags in [("EPOLLIN", select.EPOLLIN), ("nothing", 0), ("nothing, once", select.EPOLLONESHOT)]:
+WAYS = [
+    ("EPOLLIN", select.EPOLLIN),
+    ("nothing", 0),
+    ("EPOLLIN, edges", select.EPOLLIN | select.EPOLLET),
+]
+
+for what, flags in WAYS:
     here, there = socket.socketpair()
     epoll = select.epoll()
     epoll.register(here, flags)

@@ -271,7 +271,7 @@ fn pairs_and_boxes_hold_tags_and_markdown() {
     assert!(page.contains("<div class=\"beside\">"), "{page}");
     assert!(page.contains("<em>text</em>"), "{page}");
     assert!(page.contains("Do &amp; see"), "{page}");
-    assert!(page.contains("<code>src/deque.rs:4</code></a>"), "{page}");
+    assert!(page.contains("title=\"src/deque.rs:4\"><code>Deque</code></a>"), "{page}");
     assert!(page.contains("<details class=\"box box-answer\">"), "{page}");
 }
 

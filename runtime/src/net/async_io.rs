@@ -42,28 +42,16 @@ use crate::turn::{self, At};
 /// });
 /// ```
 pub struct Async<T> {
-    // Declared before the source: the watch ends before the descriptor is closed.
-    registration: Registration,
+    event_loop: Rc<EventLoop>,
     source: Rc<Source<T>>,
 }
 
-/// That a loop watches a source, until this is dropped.
-struct Registration {
-    event_loop: Rc<EventLoop>,
-    key: usize,
-}
-
-impl Drop for Registration {
+impl<T> Drop for Async<T> {
+    /// The watch ends here; the descriptor is closed after that, with the last field.
     fn drop(&mut self) {
-        self.event_loop.reactor.deregister(self.key);
-        let source = number_of(self.key);
+        self.event_loop.reactor.deregister(self.source.key);
+        let source = number_of(self.source.key);
         tell(|| Event::Deregister { source, task: turn::task_if_any() });
-    }
-}
-
-impl Registration {
-    fn is_of_the_running_loop(&self) -> bool {
-        turn::running_loop() == Arc::as_ptr(&self.event_loop.inbox).addr()
     }
 }
 
@@ -98,6 +86,9 @@ impl<T: AsFd + 'static> Async<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between until the descriptor is
     /// readable.
     ///
+    /// `operation` may say so only when the system has: readiness is reported when it comes, not as
+    /// long as it lasts, and who would wait for what is there already might wait for ever.
+    ///
     /// Dropping the future loses nothing that `operation` has not done.
     #[track_caller]
     pub fn read_with<R, F>(&self, operation: F) -> Operation<'_, T, F>
@@ -130,17 +121,18 @@ impl<T: Watched> Async<T> {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         let source = event_loop.reactor.register(io)?;
-        let key = source.key;
-        tell(|| Event::Register { source: number_of(key), task: turn::task_if_any() });
-        Ok(Async { registration: Registration { event_loop, key }, source })
+        let number = number_of(source.key);
+        tell(|| Event::Register { source: number, task: turn::task_if_any() });
+        Ok(Async { event_loop, source })
     }
 
     /// Ends the watch and returns the descriptor. It stays non-blocking.
     pub fn into_inner(self) -> T {
-        drop(self.registration);
-        match Rc::into_inner(self.source) {
+        let source = self.source.clone();
+        drop(self);
+        match Rc::into_inner(source) {
             Some(source) => source.into_io(),
-            None => unreachable!("the reactor held the other reference"),
+            None => unreachable!("the others were the reactor's and this `Async`'s"),
         }
     }
 
@@ -168,7 +160,7 @@ impl<T: Watched> Async<T> {
         place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        if !self.registration.is_of_the_running_loop() {
+        if !self.is_of_the_running_loop() {
             return Poll::Ready(Err(used_elsewhere()));
         }
         ready!(turn::take_share(cx));
@@ -177,7 +169,7 @@ impl<T: Watched> Async<T> {
             tell(|| self.tried(way, &result, place()));
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.source.set_not_ready(way);
+                    self.source.note_nothing(way);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
@@ -186,8 +178,7 @@ impl<T: Watched> Async<T> {
                 }
             }
         }
-        let reactor = &self.registration.event_loop.reactor;
-        reactor.wait_for(&self.source, way, ticket, cx.waker())?;
+        self.event_loop.reactor.wait_for(&self.source, way, ticket, cx.waker())?;
         turn::park(why_of(way), At::Place(place()));
         Poll::Pending
     }
@@ -203,17 +194,20 @@ impl<T: Watched> Async<T> {
         Event::Io { source, task: turn::task_if_any(), way: why_of(way), found, at }
     }
 
-    /// The next try has to wait for a report.
+    /// A read of a stream got less than it had room for.
     #[inline]
-    pub(super) fn set_not_ready(&self, way: Way) {
-        self.source.set_not_ready(way);
+    pub(super) fn note_short_read(&self) {
+        self.source.note_short_read();
+    }
+
+    fn is_of_the_running_loop(&self) -> bool {
+        turn::running_loop() == Arc::as_ptr(&self.event_loop.inbox).addr()
     }
 
     #[inline]
     pub(super) fn stop_waiting(&self, way: Way, ticket: &mut Option<Ticket>) {
         if ticket.is_some() {
-            let reactor = &self.registration.event_loop.reactor;
-            reactor.stop_waiting(&self.source, way, ticket);
+            self.event_loop.reactor.stop_waiting(&self.source, way, ticket);
         }
     }
 }

@@ -90,6 +90,8 @@ fn is_under_way(error: &io::Error) -> bool {
 }
 
 impl Bytes for TcpSocket {
+    const IS_A_QUEUE: bool = true;
+
     #[inline]
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

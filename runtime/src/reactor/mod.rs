@@ -1,13 +1,12 @@
 //! The reactor: file descriptors on one side, wakers on the other.
 //!
-//! A socket is registered once, when it is made, and stays registered, level-triggered, until it
-//! is dropped. Nothing is re-armed between one request and the next: a request costs one read, one
-//! write, and its share of a wait.
+//! A socket is registered once, when it is made, edge-triggered, and stays registered until it is
+//! dropped. Between one request and the next nothing is asked of the system but the wait: a request
+//! costs one read, one write, and its share of that.
 //!
-//! Level-triggered means that the system reports a source again and again while it is ready. That
-//! is what makes it safe (no report can be missed), and what could make it busy: so a report for
-//! which nobody waits *disarms* the source, and the next one who waits arms it again. Every report
-//! either wakes somebody or stops; no peer can keep the loop spinning.
+//! Edge-triggered means that the system tells of each arrival once. So no peer can keep the loop
+//! spinning with something that nobody reads; and so what was told has to be remembered. A source
+//! counts as ready from a report until a try has found nothing.
 
 pub(crate) mod source;
 pub(crate) mod wait;
@@ -25,7 +24,7 @@ use crate::network::{Watchable, Watched};
 use crate::task::waker::LocalWaker;
 use crate::turn;
 use crate::world::Simulation;
-use source::{Direction, Source, Ticket, Way};
+use source::{Source, Ticket, Way};
 use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
@@ -102,18 +101,17 @@ impl Reactor {
 
     /// Watches `io` from now on.
     pub(crate) fn register<T: Watched>(&self, io: T) -> io::Result<Rc<Source<T>>> {
-        let armed = Interest { read: true, write: false };
         let mut sources = self.sources.borrow_mut();
         let entry = sources.vacant_entry();
         // The top bit stays clear: the highest keys are not for sources.
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
         match io.watchable() {
-            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, armed)?,
-            Watchable::Simulated(socket) => socket.watch(key, armed),
+            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, Interest::Arrivals)?,
+            Watchable::Simulated(socket) => socket.watch(key, Interest::Arrivals),
         }
         self.next_generation.set(generation + 1);
-        let source = Rc::new(Source::new(key, io, armed));
+        let source = Rc::new(Source::new(key, io));
         entry.insert(source.clone());
         Ok(source)
     }
@@ -132,7 +130,7 @@ impl Reactor {
         }
         let mut left = Vec::new();
         for way in [Way::Read, Way::Write] {
-            source.direction(way).take_all(&mut left, key);
+            source.take_waiters(way, &mut left);
         }
         self.waiting.set(self.waiting.get() - left.len());
         drop(left);
@@ -147,15 +145,16 @@ impl Reactor {
         ticket: &mut Option<Ticket>,
         waker: &Waker,
     ) -> io::Result<()> {
-        let direction = source.direction(way);
         if let Some(held) = *ticket {
-            if direction.waits(held, waker) {
+            if source.waits(held, way, waker) {
                 return Ok(());
             }
             self.stop_waiting(source, way, ticket);
         }
-        self.arm(source, way)?;
-        *ticket = Some(direction.add(LocalWaker::of(waker)));
+        if way == Way::Write && !source.asks_for_room.get() {
+            self.ask_for_room(source)?;
+        }
+        *ticket = Some(source.add_waiter(way, LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
         Ok(())
     }
@@ -168,31 +167,21 @@ impl Reactor {
         ticket: &mut Option<Ticket>,
     ) {
         let Some(held) = ticket.take() else { return };
-        let waker = source.direction(way).remove(held);
+        let waker = source.remove_waiter(held, way);
         if waker.is_some() {
             self.waiting.set(self.waiting.get() - 1);
         }
     }
 
-    fn arm<T: Watched>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
-        let mut wanted = source.armed.get();
-        match way {
-            Way::Read => wanted.read = true,
-            Way::Write => wanted.write = true,
-        }
-        if wanted == source.armed.get() {
-            return Ok(());
-        }
-        self.watch(source, wanted)
-    }
-
-    /// Has `source` watched as `wanted`.
-    fn watch<T: Watched + ?Sized>(&self, source: &Source<T>, wanted: Interest) -> io::Result<()> {
+    /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
+    /// has waited for it once.
+    fn ask_for_room<T: Watched>(&self, source: &Source<T>) -> io::Result<()> {
+        let interest = Interest::ArrivalsAndRoom;
         match source.watchable() {
-            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, wanted)?,
-            Watchable::Simulated(socket) => socket.watch(source.key, wanted),
+            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, interest)?,
+            Watchable::Simulated(socket) => socket.watch(source.key, interest),
         }
-        source.armed.set(wanted);
+        source.asks_for_room.set(true);
         Ok(())
     }
 
@@ -223,7 +212,7 @@ impl Reactor {
         let ready = reports.len();
         tell(|| Event::Woke { ready });
         for report in reports.drain(..) {
-            self.hear(report, until, &mut to_wake);
+            self.hear(report, &mut to_wake);
         }
         self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
@@ -235,42 +224,19 @@ impl Reactor {
         waited
     }
 
-    fn hear(&self, report: Report, until: Until, to_wake: &mut Vec<(usize, LocalWaker)>) {
+    fn hear(&self, report: Report, to_wake: &mut Vec<(usize, LocalWaker)>) {
         let sources = self.sources.borrow();
         // One whose key is another came after the one that is meant.
         let source = sources.get(row_of(report.key)).filter(|source| source.key == report.key);
         let Some(source) = source else { return };
-        let mut heeded = source.armed.get();
-        if report.readable && !wake_all(&source.reading, until, to_wake, source.key) {
-            heeded.read = false;
+        source.note(report);
+        if report.readable {
+            source.take_waiters(Way::Read, to_wake);
         }
-        if report.writable && !wake_all(&source.writing, until, to_wake, source.key) {
-            heeded.write = false;
-        }
-        // If disarming fails the source stays as it is, and its next report tries again.
-        if heeded != source.armed.get() {
-            let _ = self.watch(&**source, heeded);
+        if report.writable {
+            source.take_waiters(Way::Write, to_wake);
         }
     }
-}
-
-/// Takes those who wait for one direction of a source that is ready. False when nobody did, nor
-/// has been woken just now: then the source need not be watched that way.
-///
-/// Somebody woken who has not tried yet counts only while the loop was not going to sleep: then
-/// that task is in the deque. If the deque was empty, the one who was woken chose not to try.
-fn wake_all(
-    direction: &Direction,
-    until: Until,
-    to_wake: &mut Vec<(usize, LocalWaker)>,
-    key: usize,
-) -> bool {
-    direction.may_be_ready.set(true);
-    if direction.take_all(to_wake, key) > 0 {
-        direction.woken.set(true);
-        return true;
-    }
-    direction.woken.get() && until == Until::Now
 }
 
 #[cfg(test)]
@@ -303,10 +269,10 @@ mod tests {
         let waker = Waker::from(flag.clone());
         reactor.wait_for(&new, Way::Read, &mut ticket, &waker).unwrap();
         let mut to_wake = vec![];
-        let report = |key| Report { key, readable: true, writable: true };
-        reactor.hear(report(old.key), Until::Now, &mut to_wake);
+        let report = |key| Report { key, readable: true, writable: true, drain: false };
+        reactor.hear(report(old.key), &mut to_wake);
         assert!(to_wake.is_empty());
-        reactor.hear(report(new.key), Until::Now, &mut to_wake);
+        reactor.hear(report(new.key), &mut to_wake);
         assert_eq!(to_wake.len(), 1);
         assert!(!flag.0.load(Ordering::Relaxed));
     }

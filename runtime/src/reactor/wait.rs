@@ -2,44 +2,27 @@
 //!
 //! - **Linux**: an epoll instance, and one system call a wait. The alarm is a timerfd, touched only
 //!   when the earliest deadline changes, and exact to microseconds where a timeout of epoll's counts
-//!   in milliseconds. The doorbell is an eventfd. Both are edge-triggered and never read: a new
-//!   expiry, or a new ring, is a new edge.
+//!   in milliseconds. The doorbell is an eventfd. Neither is ever read: everything here is
+//!   edge-triggered, and a new expiry, or a new ring, is a new edge.
 //! - **elsewhere**: `polling`, which speaks kqueue and its relatives; its wait takes a timeout, and
 //!   its `notify` is the doorbell. It could do Linux too, but there a wait through it costs five
-//!   system calls (it sets its timer and re-arms its notifier around each one), and it asks for
-//!   `EPOLLPRI` with every read: a peer that sends one urgent byte would make a level-triggered
-//!   source ready for ever. This half still runs on Linux, for the tests, with
-//!   `--cfg popleft_portable`.
+//!   system calls (it sets its timer and re-arms its notifier around each one), and it does not
+//!   tell the end of the other side's bytes from bytes. This half still runs on Linux, for the
+//!   tests, with `--cfg popleft_portable`.
 
 pub(crate) use crate::world::{Report, Until};
 
-/// Which directions of a source the system is asked to watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interest {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
+/// What of a source is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What arrives: bytes, connections, the end.
+    Arrivals,
+    /// That, and room for bytes to be written.
+    ArrivalsAndRoom,
 }
 
-impl Interest {
-    fn is_none(self) -> bool {
-        !self.read && !self.write
-    }
-}
-
-/// How many reports one wait takes when the loop has nothing else to do.
-const REPORTS_ASLEEP: usize = 1024;
-
-/// How many it takes when tasks are ready. Level-triggered sources whose tasks have been woken
-/// and have not had their turn are reported again at every look, so a look takes only about as
-/// many as there were turns since the last one. Who is not reported comes first at the next look.
-const REPORTS_AWAKE: usize = 128;
-
-fn room_for_reports(until: Until) -> usize {
-    match until {
-        Until::Now => REPORTS_AWAKE,
-        Until::Deadline(_) | Until::Forever => REPORTS_ASLEEP,
-    }
-}
+/// How many reports one wait takes. Who is not among them comes first at the next.
+const REPORTS: usize = 1024;
 
 #[cfg(all(target_os = "linux", not(popleft_portable)))]
 mod system {
@@ -58,7 +41,7 @@ mod system {
         timerfd_settime,
     };
 
-    use super::{Interest, Report, Until, room_for_reports};
+    use super::{Interest, REPORTS, Report, Until};
 
     /// Keys from here on are not sources.
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
@@ -76,8 +59,7 @@ mod system {
         /// For when the alarm is set; `None` when it is off or has gone off.
         alarm_at: Cell<Option<Instant>>,
         doorbell: Doorbell,
-        few: RefCell<Vec<epoll::Event>>,
-        many: RefCell<Vec<epoll::Event>>,
+        events: RefCell<Vec<epoll::Event>>,
     }
 
     /// What another thread rings to end the loop's sleep.
@@ -105,14 +87,12 @@ mod system {
             let each_edge = EventFlags::IN | EventFlags::ET;
             epoll::add(&epoll, &alarm, data(ALARM), each_edge)?;
             epoll::add(&epoll, &*eventfd, data(DOORBELL), each_edge)?;
-            let list = |until| RefCell::new(Vec::with_capacity(room_for_reports(until)));
             Ok(Waiter {
                 epoll,
                 alarm,
                 alarm_at: Cell::new(None),
                 doorbell: Doorbell { eventfd },
-                few: list(Until::Now),
-                many: list(Until::Forever),
+                events: RefCell::new(Vec::with_capacity(REPORTS)),
             })
         }
 
@@ -120,6 +100,7 @@ mod system {
             self.doorbell.clone()
         }
 
+        /// Has the news of `fd` reported under `key`, each once; what is true already is news too.
         pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             Ok(epoll::add(&self.epoll, fd, data(key), flags(interest))?)
         }
@@ -145,15 +126,15 @@ mod system {
             reports: &mut Vec<Report>,
         ) -> io::Result<()> {
             let no_time = Timespec::default();
-            let (timeout, list) = match until {
-                Until::Now => (Some(&no_time), &self.few),
-                Until::Forever => (None, &self.many),
+            let timeout = match until {
+                Until::Now => Some(&no_time),
+                Until::Forever => None,
                 Until::Deadline(deadline) => match self.set_alarm(deadline, now)? {
-                    Alarm::Set => (None, &self.many),
-                    Alarm::Due => (Some(&no_time), &self.many),
+                    Alarm::Set => None,
+                    Alarm::Due => Some(&no_time),
                 },
             };
-            let mut events = list.borrow_mut();
+            let mut events = self.events.borrow_mut();
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -201,13 +182,11 @@ mod system {
         EventData::new_u64(key as u64)
     }
 
-    /// Level-triggered, so that nothing is missed. A source that nobody waits for is watched once
-    /// for nothing: a hang-up cannot be masked and, level-triggered, would be reported for ever.
+    /// Edge-triggered. The end of the other side's bytes and urgent data are asked for by name, so
+    /// that they can be told from bytes; a hang-up or an error is reported unasked.
     fn flags(interest: Interest) -> EventFlags {
-        let mut flags = EventFlags::empty();
-        flags.set(EventFlags::IN, interest.read);
-        flags.set(EventFlags::OUT, interest.write);
-        flags.set(EventFlags::ONESHOT, interest.is_none());
+        let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
+        flags.set(EventFlags::OUT, interest == Interest::ArrivalsAndRoom);
         flags
     }
 
@@ -215,10 +194,12 @@ mod system {
     /// write will tell what it is.
     fn report(key: usize, flags: EventFlags) -> Report {
         let either = EventFlags::HUP | EventFlags::ERR;
+        let besides_bytes = either | EventFlags::RDHUP | EventFlags::PRI;
         Report {
             key,
-            readable: flags.intersects(EventFlags::IN | either),
+            readable: flags.intersects(EventFlags::IN | besides_bytes),
             writable: flags.intersects(EventFlags::OUT | either),
+            drain: flags.intersects(besides_bytes),
         }
     }
 }
@@ -234,13 +215,12 @@ mod system {
 
     use polling::{Event, Events, PollMode, Poller};
 
-    use super::{Interest, Report, Until, room_for_reports};
+    use super::{Interest, REPORTS, Report, Until};
 
     /// `polling`'s poller, which has an alarm and a doorbell of its own.
     pub(crate) struct Waiter {
         poller: Arc<Poller>,
-        few: RefCell<Events>,
-        many: RefCell<Events>,
+        events: RefCell<Events>,
     }
 
     /// What another thread rings to end the loop's sleep.
@@ -259,15 +239,9 @@ mod system {
 
     impl Waiter {
         pub(crate) fn new() -> io::Result<Self> {
-            let list = |until| {
-                let room = NonZeroUsize::new(room_for_reports(until));
-                RefCell::new(room.map_or_else(Events::new, Events::with_capacity))
-            };
-            Ok(Waiter {
-                poller: Arc::new(Poller::new()?),
-                few: list(Until::Now),
-                many: list(Until::Forever),
-            })
+            let room = NonZeroUsize::new(REPORTS);
+            let events = room.map_or_else(Events::new, Events::with_capacity);
+            Ok(Waiter { poller: Arc::new(Poller::new()?), events: RefCell::new(events) })
         }
 
         pub(crate) fn doorbell(&self) -> Doorbell {
@@ -280,7 +254,7 @@ mod system {
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
             // `Reactor::deregister` does that, and a source calls it before it lets go of what it
             // owns.
-            unsafe { self.poller.add_with_mode(fd, event(key, interest), mode(interest)) }
+            unsafe { self.poller.add_with_mode(fd, event(key, interest), PollMode::Edge) }
         }
 
         pub(crate) fn modify(
@@ -289,8 +263,7 @@ mod system {
             key: usize,
             interest: Interest,
         ) -> io::Result<()> {
-            let event = event(key, interest);
-            self.poller.modify_with_mode(fd, event, mode(interest))
+            self.poller.modify_with_mode(fd, event(key, interest), PollMode::Edge)
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -304,14 +277,12 @@ mod system {
             now: impl Fn() -> Instant,
             reports: &mut Vec<Report>,
         ) -> io::Result<()> {
-            let (timeout, list) = match until {
-                Until::Now => (Some(Duration::ZERO), &self.few),
-                Until::Forever => (None, &self.many),
-                Until::Deadline(deadline) => {
-                    (Some(deadline.saturating_duration_since(now())), &self.many)
-                }
+            let timeout = match until {
+                Until::Now => Some(Duration::ZERO),
+                Until::Forever => None,
+                Until::Deadline(deadline) => Some(deadline.saturating_duration_since(now())),
             };
-            let mut events = list.borrow_mut();
+            let mut events = self.events.borrow_mut();
             events.clear();
             match self.poller.wait(&mut events, timeout) {
                 Ok(_) => {}
@@ -322,22 +293,15 @@ mod system {
                 key: event.key,
                 readable: event.readable || event.is_interrupt(),
                 writable: event.writable || event.is_interrupt(),
+                // It does not tell whether the end has come with the bytes.
+                drain: true,
             }));
             Ok(())
         }
     }
 
     fn event(key: usize, interest: Interest) -> Event {
-        Event::new(key, interest.read, interest.write)
-    }
-
-    /// Level-triggered, so that nothing is missed. A source that nobody waits for is watched once
-    /// for nothing: where a hang-up cannot be masked it would be reported for ever.
-    fn mode(interest: Interest) -> PollMode {
-        match interest.is_none() {
-            true => PollMode::Oneshot,
-            false => PollMode::Level,
-        }
+        Event::new(key, true, interest == Interest::ArrivalsAndRoom)
     }
 }
 

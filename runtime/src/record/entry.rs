@@ -49,7 +49,8 @@ impl Header {
 pub struct Entry {
     /// Its number: 0 for the first one, then one more each.
     pub seq: u64,
-    /// When it happened, counted from the beginning of the recording.
+    /// When it happened, counted from the beginning of the recording. It never goes back. The `wake`
+    /// of a task that yields has the time of the `pending` before it: both are one step.
     pub t: Duration,
     /// What happened.
     pub event: Event,
@@ -258,7 +259,7 @@ enum Known {
 }
 
 impl Place {
-    fn of(place: event::Place) -> Option<Place> {
+    pub(super) fn of(place: event::Place) -> Option<Place> {
         (place != event::Place::UNKNOWN).then_some(Place(Known::Live(place)))
     }
 }
@@ -318,7 +319,6 @@ impl Event {
     pub(super) fn keep(event: &event::Event, start: Instant) -> Event {
         use event::Event as Told;
         let number = |task: Id| task.number();
-        let since = |instant: Instant| instant.saturating_duration_since(start);
         match *event {
             Told::Spawn { task, by, ref name, at } => Event::Spawn {
                 task: number(task),
@@ -354,12 +354,14 @@ impl Event {
             Told::TimerSet { timer, task, deadline, at } => Event::TimerSet {
                 timer,
                 task: task.map(number),
-                deadline: since(deadline),
+                deadline: since(start, deadline),
                 at: Place::of(at),
             },
-            Told::TimerFired { timer, task, deadline } => {
-                Event::TimerFired { timer, task: task.map(number), deadline: since(deadline) }
-            }
+            Told::TimerFired { timer, task, deadline } => Event::TimerFired {
+                timer,
+                task: task.map(number),
+                deadline: since(start, deadline),
+            },
             Told::TimerCancelled { timer, task } => {
                 Event::TimerCancelled { timer, task: task.map(number) }
             }
@@ -383,6 +385,11 @@ impl Cause {
             event::Cause::Outside => Cause::Outside,
         }
     }
+}
+
+/// A time as a recording counts it, from its beginning on.
+pub(super) fn since(start: Instant, instant: Instant) -> Duration {
+    instant.saturating_duration_since(start)
 }
 
 /// The beginning of a name: a line of a recording has its limits, and a name has none.
@@ -501,11 +508,11 @@ mod nanoseconds {
 }
 
 /// The machine's small enums as words.
-mod words {
+pub(super) mod words {
     use super::*;
     use std::borrow::Cow;
 
-    pub(super) trait Word: Copy + 'static {
+    pub(in crate::record) trait Word: Copy + 'static {
         const ALL: &[Self];
 
         fn word(self) -> &'static str;

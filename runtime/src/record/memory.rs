@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use super::packed::Block;
 use super::{Entry, Header, JsonLines, Sink};
+use crate::event::Event as Told;
 
 /// Keeps entries in memory: all of them, or the last so many. Clones share what they keep, so that
 /// one can be given to a runtime and the other asked.
@@ -26,29 +29,37 @@ pub struct Memory {
 #[derive(Debug)]
 struct Kept {
     header: Option<Header>,
-    entries: VecDeque<Entry>,
+    /// The blocks that are full, oldest first.
+    full: VecDeque<Block>,
+    /// How many entries are in those.
+    in_full: usize,
+    newest: Block,
     most: usize,
 }
 
 impl Memory {
-    /// Keeps everything, as long as there is memory.
+    /// Keeps everything, as long as there is memory. An entry takes about 16 bytes.
     pub fn all() -> Memory {
-        Memory::with(VecDeque::new(), usize::MAX)
+        Memory::with(usize::MAX)
     }
 
-    /// Keeps the last `most` entries, in memory that is taken now. 0 counts as 1.
+    /// Keeps the last `most` entries, in memory that is used again and again. 0 counts as 1.
     pub fn last(most: usize) -> Memory {
-        let most = most.max(1);
-        Memory::with(VecDeque::with_capacity(most), most)
+        Memory::with(most.max(1))
     }
 
-    fn with(entries: VecDeque<Entry>, most: usize) -> Memory {
-        Memory { kept: Rc::new(RefCell::new(Kept { header: None, entries, most })) }
+    fn with(most: usize) -> Memory {
+        let (header, full, in_full) = Default::default();
+        let kept = Kept { header, full, in_full, newest: Block::new(), most };
+        Memory { kept: Rc::new(RefCell::new(kept)) }
     }
 
     /// What has been recorded so far, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
-        self.kept.borrow().entries.iter().cloned().collect()
+        let kept = self.kept.borrow();
+        let all = kept.in_full + kept.newest.len();
+        let blocks = kept.full.iter().chain([&kept.newest]);
+        blocks.flat_map(Block::entries).skip(all.saturating_sub(kept.most)).collect()
     }
 
     /// The header; `None` before a runtime has been built with this.
@@ -58,7 +69,10 @@ impl Memory {
 
     /// Forgets all entries, not the header.
     pub fn clear(&self) {
-        self.kept.borrow_mut().entries.clear();
+        let kept = &mut *self.kept.borrow_mut();
+        kept.full.clear();
+        kept.in_full = 0;
+        kept.newest = Block::new();
     }
 
     /// Writes what has been recorded so far, as the file that [`JsonLines`] would have written.
@@ -79,18 +93,56 @@ impl Memory {
     }
 }
 
+impl Memory {
+    pub(super) fn begin_with(&self, header: &Header) {
+        self.kept.borrow_mut().header = Some(header.clone());
+    }
+
+    /// As [`Sink::record`], but the entry is never made.
+    pub(super) fn keep(&self, seq: u64, t: Duration, told: &Told, start: Instant) {
+        self.kept.borrow_mut().block().push(seq, t, told, start);
+    }
+}
+
 impl Sink for Memory {
     fn begin(&mut self, header: &Header) -> io::Result<()> {
-        self.kept.borrow_mut().header = Some(header.clone());
+        self.begin_with(header);
         Ok(())
     }
 
     fn record(&mut self, entry: Entry) -> io::Result<()> {
-        let kept = &mut *self.kept.borrow_mut();
-        if kept.entries.len() == kept.most {
-            kept.entries.pop_front();
-        }
-        kept.entries.push_back(entry);
+        self.kept.borrow_mut().block().push_whole(entry);
         Ok(())
+    }
+}
+
+impl Kept {
+    /// A block in which there is room.
+    #[inline]
+    fn block(&mut self) -> &mut Block {
+        if self.newest.is_full() {
+            self.begin_block();
+        }
+        &mut self.newest
+    }
+
+    /// The next block is the oldest one again, if so many entries need not be kept.
+    #[cold]
+    fn begin_block(&mut self) {
+        self.in_full += self.newest.len();
+        let is_spared = |oldest: &Block| self.in_full - oldest.len() >= self.most;
+        let spared = match self.full.front().is_some_and(is_spared) {
+            true => self.full.pop_front(),
+            false => None,
+        };
+        let next = match spared {
+            Some(oldest) => {
+                self.in_full -= oldest.len();
+                oldest
+            }
+            None => Block::new(),
+        };
+        let next = next.begin_after(&self.newest);
+        self.full.push_back(std::mem::replace(&mut self.newest, next));
     }
 }

@@ -35,6 +35,7 @@
 mod entry;
 mod json_lines;
 mod memory;
+mod packed;
 mod read;
 mod recorder;
 mod trace;
@@ -46,7 +47,7 @@ pub use read::{ReadError, Reader, read};
 pub use recorder::Sink;
 pub use trace::record_all;
 
-pub(crate) use recorder::listener;
+pub(crate) use recorder::{Target, listener};
 
 /// The JSON Schema of the lines of a recording, the header's as well as the entries'.
 pub const SCHEMA: &str = include_str!("schema.json");

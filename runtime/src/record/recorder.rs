@@ -1,14 +1,17 @@
 //! The listener that records.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::io;
 use std::io::Write as _;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Entry, Event, Header, trace};
-use crate::event::{self, Listener};
+use super::entry::since;
+use super::{Entry, Event, Header, Memory, trace};
+use crate::event::{Event as Told, Listener};
 use crate::event_loop::EventLoop;
+use crate::task::Id;
 
 /// Where a recording goes: [`Memory`](super::Memory), [`JsonLines`](super::JsonLines), or whatever
 /// implements this.
@@ -41,33 +44,73 @@ pub trait Sink {
     }
 }
 
+/// What a recording goes to.
+pub(crate) enum Target {
+    /// It is ours: it never fails, it may be called at any time, and there every nanosecond counts.
+    Memory(Memory),
+    Sink(Box<dyn Sink>),
+}
+
+impl Target {
+    pub(crate) fn of(sink: impl Sink + 'static) -> Target {
+        match (&sink as &dyn Any).downcast_ref::<Memory>() {
+            Some(memory) => Target::Memory(memory.clone()),
+            None => Target::Sink(Box::new(sink)),
+        }
+    }
+}
+
 /// One runtime's recording.
 struct Recorder {
     event_loop: Rc<EventLoop>,
     start: Instant,
     next: Cell<u64>,
+    /// The time of the last event.
+    last: Cell<Duration>,
+    /// The task whose turn ended with the last event, if one did.
+    parked: Cell<Option<Id>>,
+    memories: Vec<Memory>,
     /// Taken out while one of them is called.
     sinks: Cell<Vec<Box<dyn Sink>>>,
+    /// Whether one of them still takes entries.
+    has_sinks: Cell<bool>,
 }
 
-/// What a runtime is listened to with: `told` if it was given one, the sinks, and a trace if one is
-/// wanted of the whole program.
+/// What a runtime is listened to with: `told` if it was given one, the targets, and a trace if one
+/// is wanted of the whole program.
 pub(crate) fn listener(
     told: Option<Listener>,
-    mut sinks: Vec<Box<dyn Sink>>,
+    mut targets: Vec<Target>,
     polls_between_looks: u32,
     event_loop: &Rc<EventLoop>,
 ) -> Option<Listener> {
-    sinks.extend(trace::next());
-    if sinks.is_empty() {
+    targets.extend(trace::next());
+    if targets.is_empty() {
         return told;
     }
     let header = Header::new(&event_loop.name, polls_between_looks);
-    sinks.retain_mut(|sink| goes_on(sink.begin(&header)));
+    let (mut memories, mut sinks) = (Vec::new(), Vec::new());
+    for target in targets {
+        match target {
+            Target::Memory(memory) => {
+                memory.begin_with(&header);
+                memories.push(memory);
+            }
+            Target::Sink(mut sink) => {
+                if goes_on(sink.begin(&header)) {
+                    sinks.push(sink);
+                }
+            }
+        }
+    }
     let recorder = Recorder {
         event_loop: event_loop.clone(),
         start: event_loop.now(),
         next: Cell::new(0),
+        last: Cell::default(),
+        parked: Cell::default(),
+        memories,
+        has_sinks: Cell::new(!sinks.is_empty()),
         sinks: Cell::new(sinks),
     };
     Some(match told {
@@ -81,15 +124,26 @@ pub(crate) fn listener(
 
 impl Recorder {
     /// The one place where an event gets its number and its time.
-    fn record(&self, event: &event::Event) {
-        let mut sinks = self.sinks.take();
-        if sinks.is_empty() {
+    fn record(&self, told: &Told) {
+        if self.memories.is_empty() && !self.has_sinks.get() {
             return;
         }
-        let seq = self.next.get();
-        self.next.set(seq + 1);
-        let t = self.event_loop.now().saturating_duration_since(self.start);
-        let entry = Entry { seq, t, event: Event::keep(event, self.start) };
+        let seq = self.next.replace(self.next.get() + 1);
+        let t = self.time_of(told);
+        for memory in &self.memories {
+            memory.keep(seq, t, told, self.start);
+        }
+        if self.has_sinks.get() {
+            self.give(seq, t, told);
+        }
+    }
+
+    #[inline(never)]
+    fn give(&self, seq: u64, t: Duration, told: &Told) {
+        // If one of them panics, none comes back.
+        self.has_sinks.set(false);
+        let mut sinks = self.sinks.take();
+        let entry = Entry { seq, t, event: Event::keep(told, self.start) };
         match &mut sinks[..] {
             // Nearly always: it is given the entry itself.
             [only] => {
@@ -99,7 +153,22 @@ impl Recorder {
             }
             _ => sinks.retain_mut(|sink| goes_on(sink.record(entry.clone()))),
         }
+        self.has_sinks.set(!sinks.is_empty());
         self.sinks.set(sinks);
+    }
+
+    /// Reads the clock, unless the event is one step with the one before: a task that yields parks
+    /// and is woken, and nothing lies between.
+    fn time_of(&self, told: &Told) -> Duration {
+        let parked = self.parked.take();
+        match *told {
+            Told::Wake { task, .. } if parked == Some(task) => return self.last.get(),
+            Told::Pending { task, .. } => self.parked.set(Some(task)),
+            _ => {}
+        }
+        let t = since(self.start, self.event_loop.now());
+        self.last.set(t);
+        t
     }
 }
 
@@ -113,17 +182,46 @@ impl Drop for Recorder {
 
 #[inline]
 fn goes_on(result: io::Result<()>) -> bool {
-    match result {
-        Ok(()) => true,
-        Err(error) => {
-            complain(&format!("the recording has ended: {error}"));
-            false
-        }
-    }
+    result.map_err(say_that_it_ended).is_ok()
+}
+
+#[cold]
+fn say_that_it_ended(error: io::Error) {
+    complain(&format!("the recording has ended: {error}"));
 }
 
 #[cold]
 pub(super) fn complain(what: &str) {
     // If standard error is gone there is nobody to tell.
     let _ = io::stderr().write_all(format!("popleft: {what}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Runtime;
+    use crate::world::tests::CLOCK_READS;
+    use crate::yield_now;
+
+    const YIELDS: usize = 100;
+
+    /// How often the clock is read while a task yields.
+    fn reads(builder: crate::Builder) -> usize {
+        let runtime = builder.build().unwrap();
+        let before = CLOCK_READS.get();
+        runtime.block_on(async {
+            for _ in 0..YIELDS {
+                yield_now().await;
+            }
+        });
+        CLOCK_READS.get() - before
+    }
+
+    #[test]
+    fn the_clock_is_read_for_every_event_but_the_wake_of_a_yield() {
+        let memory = Memory::all();
+        let for_events =
+            reads(Runtime::builder().record(memory.clone())) - reads(Runtime::builder());
+        assert_eq!(for_events, memory.entries().len() - YIELDS);
+    }
 }

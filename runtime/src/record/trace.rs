@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::recorder::complain;
-use super::{JsonLines, Sink};
+use super::JsonLines;
+use super::recorder::{Target, complain};
 
 /// Where the trace of this process goes.
 enum Trace {
@@ -66,7 +66,7 @@ fn begin(path: PathBuf) -> io::Result<Trace> {
 }
 
 /// The sink of the runtime that is being made, if the process is traced.
-pub(super) fn next() -> Option<Box<dyn Sink>> {
+pub(super) fn next() -> Option<Target> {
     let mut trace = trace();
     if let Trace::Unknown = *trace {
         *trace = from_environment();
@@ -84,7 +84,7 @@ pub(super) fn next() -> Option<Box<dyn Sink>> {
             if !is_regular(&file) {
                 *trace = Trace::Off;
             }
-            Some(Box::new(JsonLines::new(file)))
+            Some(Target::of(JsonLines::new(file)))
         }
         Err(error) => {
             complain(&format!("cannot record to {}: {error}", numbered(path, *number).display()));

@@ -17,7 +17,7 @@ use super::simulated::{Chooser, Simulated};
 use crate::event::{self, Event, Listener, Place, Warning};
 use crate::event_loop::EventLoop;
 #[cfg(feature = "record")]
-use crate::record::{self, Sink};
+use crate::record::{self, Sink, Target};
 
 /// How long a job takes unless it is said.
 pub(super) const JOB_TIME: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ pub struct Sim {
     signals: Vec<(Duration, i32)>,
     listener: Option<Listener>,
     #[cfg(feature = "record")]
-    sinks: Vec<Rc<dyn Fn() -> Box<dyn Sink>>>,
+    targets: Vec<Rc<dyn Fn() -> Target>>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Default for Sim {
             signals: Vec::new(),
             listener: None,
             #[cfg(feature = "record")]
-            sinks: Vec::new(),
+            targets: Vec::new(),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Sim {
     /// ```
     #[cfg(feature = "record")]
     pub fn record<S: Sink + 'static>(mut self, make_sink: impl Fn() -> S + 'static) -> Self {
-        self.sinks.push(Rc::new(move || Box::new(make_sink())));
+        self.targets.push(Rc::new(move || Target::of(make_sink())));
         self
     }
 
@@ -193,8 +193,8 @@ impl Sim {
         let listener = self.listener.clone();
         #[cfg(feature = "record")]
         let listener = {
-            let sinks = self.sinks.iter().map(|make| make()).collect();
-            record::listener(listener, sinks, POLLS_BETWEEN_LOOKS, event_loop)
+            let targets = self.targets.iter().map(|make| make()).collect();
+            record::listener(listener, targets, POLLS_BETWEEN_LOOKS, event_loop)
         };
         #[cfg(not(feature = "record"))]
         let _ = event_loop;

@@ -5,6 +5,9 @@ use crate::html;
 use crate::outputs::Kind;
 use crate::tag::{Tag, Word};
 
+/// An output with a longer line may be wider than the text.
+const WIDE: usize = 95;
+
 impl Weaver<'_> {
     pub(super) fn output(&mut self, tag: &Tag) -> Expanded {
         let mut arguments = Arguments::of(tag);
@@ -32,7 +35,9 @@ impl Weaver<'_> {
             inside.push_str(&html::command(&run.shown_command()));
         }
         inside.push_str(&html::printed(&rows));
-        Ok(format!("<figure class=\"run\">{inside}</figure>"))
+        let is_wide = lines.iter().any(|line| line.chars().count() > WIDE);
+        let class = if is_wide { "run wide" } else { "run" };
+        Ok(format!("<figure class=\"{class}\">{inside}</figure>"))
     }
 
     pub(super) fn command(&mut self, tag: &Tag) -> Expanded {

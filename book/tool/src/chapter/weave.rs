@@ -56,7 +56,7 @@ impl Weaver<'_> {
         Ok(html::code_figure("woven", &caption, &lines))
     }
 
-    /// A link in a sentence: `runtime/src/timers.rs:41`.
+    /// A link in a sentence: the name of an item, with its place for whoever points at it; otherwise the place.
     pub(super) fn source_link(&mut self, context: &Context, tag: &Tag) -> Expanded {
         let mut arguments = Arguments::of(tag);
         let path = arguments.first("a file")?;
@@ -78,7 +78,12 @@ impl Weaver<'_> {
             .into_iter()
             .find(|number| source.kind(*number) == LineKind::Code)
             .unwrap_or(pieces[0].first);
-        Ok(format!("[`{path}:{line}`]({address})"))
+        match &selector.what {
+            What::Item { path: name, .. } if selector.from.is_none() => {
+                Ok(format!("[`{name}`]({address} \"{path}:{line}\")"))
+            }
+            _ => Ok(format!("[`{path}:{line}`]({address})")),
+        }
     }
 }
 

@@ -65,8 +65,8 @@ pub(super) struct Tcp {
     busy_until: BTreeMap<Route, Instant>,
     /// The cut links, and what waits to be sent again over each of them.
     cut: BTreeMap<Route, Vec<Packet>>,
-    /// The sockets that are watched and ready.
-    ready: BTreeSet<SocketId>,
+    /// The watched sockets of which something is to be reported.
+    news: BTreeSet<SocketId>,
 }
 
 /// A socket that accepts connections.
@@ -174,7 +174,7 @@ impl Tcp {
             next_number: NOBODY + 1,
             busy_until: BTreeMap::new(),
             cut: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            news: BTreeSet::new(),
         }
     }
 
@@ -237,38 +237,39 @@ impl Tcp {
         } else if let Some(listening) = self.listeners.get_mut(&id) {
             listening.watch = watch;
         }
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
-    /// The state of a socket has changed.
-    fn refresh(&mut self, id: SocketId) {
-        match self.report(id) {
-            Some(_) => self.ready.insert(id),
-            None => self.ready.remove(&id),
-        };
+    /// Something has arrived at a socket: bytes, room, a connection, the end.
+    fn arrived_at(&mut self, id: SocketId) {
+        if self.report(id).is_some() {
+            self.news.insert(id);
+        }
     }
 
-    /// What is to be reported of a socket: in which of the ways that are watched it is ready.
+    /// What is to be reported of a socket, if it is watched and ready.
     fn report(&self, id: SocketId) -> Option<Report> {
-        let (watch, readable, writable) = match (self.ends.get(&id), self.listeners.get(&id)) {
-            (Some(end), _) => (end.watch, end.is_readable(), end.is_writable()),
-            (None, Some(listening)) => (listening.watch, !listening.queue.is_empty(), false),
+        let (watch, readable, writable, drain) = match (self.ends.get(&id), self.listeners.get(&id))
+        {
+            (Some(end), _) => {
+                (end.watch, end.is_readable(), end.is_writable(), end.is_at_the_end())
+            }
+            (None, Some(listening)) => (listening.watch, !listening.queue.is_empty(), false, false),
             (None, None) => return None,
         };
         let (key, interest) = watch?;
-        let report = Report {
-            key,
-            readable: readable && interest.read,
-            writable: writable && interest.write,
-        };
-        (report.readable || report.writable).then_some(report)
+        let writable = writable && interest == Interest::ArrivalsAndRoom;
+        (readable || writable).then_some(Report { key, readable, writable, drain })
     }
 }
 
 impl End {
     fn is_readable(&self) -> bool {
-        let at_the_end = self.has_ended || self.reads_no_more || self.stage == Stage::Over;
-        !self.received.is_empty() || at_the_end
+        !self.received.is_empty() || self.is_at_the_end()
+    }
+
+    fn is_at_the_end(&self) -> bool {
+        self.has_ended || self.reads_no_more || self.stage == Stage::Over
     }
 
     fn is_writable(&self) -> bool {

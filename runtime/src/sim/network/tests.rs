@@ -10,10 +10,10 @@ use super::*;
 use crate::sim::network::Link;
 use crate::world::zero;
 
+const BOTH: Interest = Interest::ArrivalsAndRoom;
+const READ: Interest = Interest::Arrivals;
 const SERVER: [u8; 4] = [10, 0, 0, 2];
 const CLIENT: [u8; 4] = [127, 0, 0, 1];
-const BOTH: Interest = Interest { read: true, write: true };
-const READ: Interest = Interest { read: true, write: false };
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -162,7 +162,7 @@ fn nobody_listens() {
     lab.tcp.watch(client, Some((1, BOTH)));
     assert_eq!(lab.pass(ms(19)), []);
     let reports = lab.pass(ms(1));
-    assert_eq!(reports, [Report { key: 1, readable: true, writable: true }]);
+    assert_eq!(reports, [Report { key: 1, readable: true, writable: true, drain: true }]);
     let error = lab.tcp.take_error(client).unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     assert!(lab.tcp.take_error(client).is_none());
@@ -182,7 +182,7 @@ fn a_writer_waits_for_a_reader_when_the_window_is_full() {
     assert_eq!(lab.tcp.receive(end, &mut buffer).unwrap(), 600);
     // That there is room has to come back first.
     assert_eq!(lab.pass(ms(9)), []);
-    assert_eq!(lab.pass(ms(1)), [Report { key: 1, readable: false, writable: true }]);
+    assert_eq!(lab.pass(ms(1)), [report(1, false)]);
     assert_eq!(lab.tcp.send(client, &[3; 1000]).unwrap(), 600);
 }
 
@@ -320,9 +320,9 @@ fn a_reset_hits_the_connections_between_two_hosts() {
     let other = Some([10, 0, 0, 3].into());
     let elsewhere = lab.tcp.connect(server(), other).unwrap();
     lab.accept();
-    lab.tcp.watch(client, Some((1, READ)));
+    lab.tcp.watch(client, Some((1, BOTH)));
     assert_eq!(lab.tcp.reset(route()), 1);
-    assert_eq!(lab.pass(ms(0)), [Report { key: 1, readable: true, writable: false }]);
+    assert_eq!(lab.pass(ms(0)), [Report { key: 1, readable: true, writable: true, drain: true }]);
     for id in [client, end] {
         assert_eq!(lab.read(id), (vec![], Err(ErrorKind::ConnectionReset)));
     }
@@ -422,28 +422,42 @@ fn listeners_that_share_an_address_share_the_connections() {
     assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
 }
 
+/// Of a connection that is open and has room.
+fn report(key: usize, readable: bool) -> Report {
+    Report { key, readable, writable: true, drain: false }
+}
+
 #[test]
-fn only_what_is_watched_is_reported_as_long_as_it_is_ready() {
+fn each_arrival_at_what_is_watched_is_reported_once() {
     let mut lab = Lab::new(Network::new());
     let (client, end) = lab.connected();
-    lab.tcp.watch(end, Some((5, READ)));
+    lab.tcp.send(client, b"a").unwrap();
     assert_eq!(lab.pass(ms(0)), []);
-    lab.tcp.send(client, b"ab").unwrap();
-    let readable = [Report { key: 5, readable: true, writable: false }];
-    assert_eq!(lab.pass(ms(0)), readable);
+    // What came before the watch began counts as well.
+    lab.tcp.watch(end, Some((5, BOTH)));
     assert_eq!(lab.tcp.next_event(), Some(lab.tcp.now));
-    assert_eq!(lab.pass(ms(0)), readable);
+    assert_eq!(lab.pass(ms(0)), [report(5, true)]);
+    assert_eq!(lab.pass(ms(0)), []);
+    lab.tcp.send(client, b"b").unwrap();
+    assert_eq!(lab.pass(ms(0)), [report(5, true)]);
+    // Reading is no arrival, here nor at the other side, which had room.
     let mut byte = [0];
     assert_eq!(lab.tcp.peek(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(byte, *b"a");
-    assert_eq!(lab.pass(ms(0)), readable);
-    lab.tcp.watch(end, Some((5, Interest::default())));
+    lab.tcp.watch(client, Some((6, BOTH)));
+    assert_eq!(lab.pass(ms(0)), [report(6, false)]);
+    assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.pass(ms(0)), []);
-    lab.tcp.watch(end, Some((6, BOTH)));
-    assert_eq!(lab.pass(ms(0)), [Report { key: 6, readable: true, writable: true }]);
+    // Who does not ask for room is not told of it.
+    lab.tcp.watch(client, Some((6, READ)));
+    assert_eq!(lab.pass(ms(0)), []);
+    // The end is one, and is told apart from bytes.
+    lab.tcp.shut_down(client, Shutdown::Write).unwrap();
+    assert_eq!(lab.pass(ms(0)), [Report { drain: true, ..report(5, true) }]);
     lab.tcp.watch(end, None);
-    assert_eq!(lab.pass(ms(0)), []);
+    lab.tcp.reset(route());
+    assert_eq!(lab.pass(ms(0)).iter().filter(|report| report.key == 5).count(), 0);
 }
 
 #[test]
@@ -528,27 +542,36 @@ impl Talk {
         Talk { id, key, side, to_write, written: 0, read: vec![], reads: 0, is_done: false }
     }
 
-    /// Does what it can when the network says that it can, and watches for the rest.
-    fn go_on(&mut self, tcp: &mut Tcp, report: Report) {
-        let mut interest = BOTH;
-        if report.writable && self.written < self.to_write.len() {
+    /// Does what it can for as long as it can.
+    fn go_on(&mut self, tcp: &mut Tcp) {
+        while self.written < self.to_write.len() {
             let size = self.side.writes[self.written % self.side.writes.len()];
             let rest = &self.to_write[self.written..];
-            self.written += tcp.send(self.id, &rest[..rest.len().min(size)]).unwrap();
+            match tcp.send(self.id, &rest[..rest.len().min(size)]) {
+                Ok(written) => self.written += written,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
             if self.written == self.to_write.len() {
                 tcp.shut_down(self.id, Shutdown::Write).unwrap();
             }
         }
-        if report.readable && !self.is_done {
+        while !self.is_done {
             let mut buffer = vec![0; self.side.reads[self.reads % self.side.reads.len()]];
-            self.reads += 1;
-            let length = tcp.receive(self.id, &mut buffer).unwrap();
-            self.read.extend(&buffer[..length]);
-            self.is_done = length == 0;
+            match tcp.receive(self.id, &mut buffer) {
+                Ok(length) => {
+                    self.reads += 1;
+                    self.read.extend(&buffer[..length]);
+                    self.is_done = length == 0;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    break;
+                }
+            }
         }
-        interest.write = self.written < self.to_write.len();
-        interest.read = !self.is_done;
-        tcp.watch(self.id, Some((self.key, interest)));
     }
 }
 
@@ -570,7 +593,7 @@ fn converse(links: [Link; 2], sides: [Side; 2], seed: u64) -> ([Talk; 2], Vec<(D
         lab.tcp.advance(next, &mut reports);
         for report in reports {
             all.push((lab.passed(), report));
-            talks[report.key].go_on(&mut lab.tcp, report);
+            talks[report.key].go_on(&mut lab.tcp);
         }
     }
     (talks, all)

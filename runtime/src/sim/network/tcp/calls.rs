@@ -45,7 +45,6 @@ impl Tcp {
         let Some(end) = listening.queue.pop_front() else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
-        self.refresh(id);
         Ok((end, self.end(end).peer))
     }
 
@@ -55,7 +54,7 @@ impl Tcp {
 
     /// The listener is closed: those that wait to be accepted are reset.
     pub(in crate::sim::network) fn close_listener(&mut self, id: SocketId) {
-        self.ready.remove(&id);
+        self.news.remove(&id);
         let Some(listening) = self.listeners.remove(&id) else { return };
         let place = (listening.host, listening.address.port());
         let left = self.listening.get_mut(&place).map_or(0, |all| {
@@ -100,7 +99,6 @@ impl Tcp {
             if end.stage == Stage::Connected {
                 self.send_from(id, What::Read(length));
             }
-            self.refresh(id);
         }
         Ok(length)
     }
@@ -153,7 +151,6 @@ impl Tcp {
         for chunk in bytes[..length].chunks(packet) {
             self.send_from(id, What::Data(chunk.to_vec()));
         }
-        self.refresh(id);
         Ok(length)
     }
 
@@ -172,7 +169,9 @@ impl Tcp {
         if ends_writing {
             self.send_from(id, What::Fin);
         }
-        self.refresh(id);
+        if how != Shutdown::Write {
+            self.arrived_at(id);
+        }
         Ok(())
     }
 
@@ -216,7 +215,7 @@ impl Tcp {
     }
 
     pub(super) fn forget(&mut self, id: SocketId) {
-        self.ready.remove(&id);
+        self.news.remove(&id);
         self.try_no_more(id);
         if let Some(end) = self.ends.remove(&id).filter(|end| end.has_port) {
             self.ports.remove(&(end.local.ip(), end.local.port()));

@@ -63,13 +63,13 @@ impl Tcp {
 
     /// When something will happen next.
     pub(in crate::sim::network) fn next_event(&self) -> Option<Instant> {
-        if !self.ready.is_empty() {
+        if !self.news.is_empty() {
             return Some(self.now);
         }
         self.coming.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Has all happen that happens until `now`, and reports what is ready and watched then.
+    /// Has all happen that happens until `now`, and reports what is news.
     pub(in crate::sim::network) fn advance(&mut self, now: Instant, reports: &mut Vec<Report>) {
         while let Some(first) = self.coming.first_entry() {
             let (at, _) = *first.key();
@@ -85,7 +85,8 @@ impl Tcp {
             }
         }
         self.now = now;
-        reports.extend(self.ready.iter().filter_map(|id| self.report(*id)));
+        let news = std::mem::take(&mut self.news);
+        reports.extend(news.into_iter().filter_map(|id| self.report(id)));
     }
 
     pub(super) fn try_no_more(&mut self, id: SocketId) {
@@ -128,7 +129,13 @@ impl Tcp {
             }
             What::Ack => self.finish_connection(&packet),
             What::Data(bytes) => self.take_in(id, packet.route, &bytes),
-            What::Read(length) => end.room += length,
+            What::Read(length) => {
+                end.room += length;
+                // Room is news for who had none.
+                if end.room > length {
+                    return;
+                }
+            }
             What::Fin => end.has_ended = true,
             What::Rst => {
                 let error = match (end.stage, end.has_ended) {
@@ -139,7 +146,7 @@ impl Tcp {
                 self.fail(id, error);
             }
         }
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
     /// A first packet has reached its host. If nobody listens there it is refused; if the queue is
@@ -183,7 +190,7 @@ impl Tcp {
             Some(listening) => {
                 listening.half_made -= 1;
                 listening.queue.push_back(id);
-                self.refresh(listener);
+                self.arrived_at(listener);
             }
             None => self.hang_up(id, What::Rst),
         }
@@ -217,7 +224,7 @@ impl Tcp {
         end.stage = Stage::Over;
         end.error = Some(error);
         self.try_no_more(id);
-        self.refresh(id);
+        self.arrived_at(id);
     }
 
     pub(super) fn break_connection(&mut self, id: SocketId) {

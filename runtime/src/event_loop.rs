@@ -345,6 +345,7 @@ impl EventLoop {
     }
 
     /// Whether this is the loop that runs on this thread now.
+    #[inline]
     pub(crate) fn is_running_here(&self) -> bool {
         turn::running_loop() == Arc::as_ptr(&self.inbox).addr()
     }

@@ -74,8 +74,8 @@ pub(crate) trait Network {
     /// The addresses of `name`, which is `host:port`.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
 
-    /// When something will happen next, if nobody does anything before. What is news
-    /// already is to be reported at once.
+    /// When something will happen next, if nobody does anything before. What is news already is to
+    /// be reported at once.
     fn next_event(&self) -> Option<Instant>;
 
     /// Has all happen that happens until `now`, and reports what is news.

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -160,7 +159,7 @@ impl<T: Watched> Async<T> {
         place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        if !self.is_of_the_running_loop() {
+        if !self.event_loop.is_running_here() {
             return Poll::Ready(Err(used_elsewhere()));
         }
         ready!(turn::take_share(cx));
@@ -198,10 +197,6 @@ impl<T: Watched> Async<T> {
     #[inline]
     pub(super) fn note_short_read(&self) {
         self.source.note_short_read();
-    }
-
-    fn is_of_the_running_loop(&self) -> bool {
-        turn::running_loop() == Arc::as_ptr(&self.event_loop.inbox).addr()
     }
 
     #[inline]

@@ -44,6 +44,33 @@ pub fn run<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Runs `future` as [`run`] does, but returns an error where `run` panics because there is no
+/// runtime or because the main task could not come to its end.
+///
+/// # Errors
+///
+/// - When the system refuses what a runtime needs (no file descriptors or no memory left); the
+///   error says what was asked for.
+/// - A [`RunError`](crate::RunError), inside the [`io::Error`], when the main task was aborted, the
+///   loop was stopped, or the program can never go on.
+///
+/// # Panics
+///
+/// When the future panics, with its panic, and when a runtime is running on this thread already.
+///
+/// ```
+/// let answer = popleft::try_run(async { 6 * 7 })?;
+/// assert_eq!(answer, 42);
+///
+/// let hangs = popleft::try_run(std::future::pending::<()>()).unwrap_err();
+/// assert!(hangs.get_ref().unwrap().is::<popleft::RunError>());
+/// # std::io::Result::Ok(())
+/// ```
+#[track_caller]
+pub fn try_run<F: Future>(future: F) -> io::Result<F::Output> {
+    Runtime::new()?.try_block_on(future).map_err(io::Error::other)
+}
+
 impl Runtime {
     /// A runtime with the usual settings.
     ///

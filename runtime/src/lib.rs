@@ -97,7 +97,7 @@ mod timers;
 mod turn;
 mod world;
 
-pub use builder::{Builder, run};
+pub use builder::{Builder, run, try_run};
 pub use cores::{Core, CoreListener, cores};
 pub use handle::{Handle, Lost, RemoteHandle};
 pub use offload::spawn_blocking;

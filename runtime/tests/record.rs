@@ -75,7 +75,7 @@ async fn everything() {
     while !stranger.is_finished() {
         yield_now().await;
     }
-    assert_eq!(stranger.join().unwrap(), Ok(7));
+    assert_eq!(stranger.join().unwrap().unwrap(), 7);
     // The other ways to end.
     let panics = spawn(async { panic!("as it was meant to") });
     assert!(panics.await.unwrap_err().is_panic());

@@ -21,6 +21,7 @@ use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
 use crate::network::{Watchable, Watched};
+use crate::peak::PeakOfSlab;
 use crate::task::waker::LocalWaker;
 use crate::turn;
 use crate::world::Simulation;
@@ -32,6 +33,7 @@ pub(crate) struct Reactor {
     outside: Outside,
     sources: RefCell<Slab<Rc<Source<dyn Watched>>>>,
     next_generation: Cell<usize>,
+    peak: PeakOfSlab,
     /// How many futures wait for a source.
     waiting: Cell<usize>,
     /// Lists that are used again at every wait.
@@ -74,6 +76,7 @@ impl Reactor {
             outside,
             sources: RefCell::new(Slab::new()),
             next_generation: Cell::new(0),
+            peak: PeakOfSlab::default(),
             waiting: Cell::new(0),
             reports: Cell::new(Vec::new()),
             to_wake: Cell::new(Vec::new()),
@@ -90,6 +93,11 @@ impl Reactor {
 
     pub(crate) fn has_sources(&self) -> bool {
         !self.sources.borrow().is_empty()
+    }
+
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
+        self.peak.give_back(&mut self.sources.borrow_mut());
     }
 
     /// Whether any future waits for a source.

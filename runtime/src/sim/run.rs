@@ -10,7 +10,7 @@ use super::Running;
 use super::failure::FailureKind;
 use super::simulated::{Halt, Simulated, SimulatedJobs};
 use crate::event::{self, Listener, Place, Warning};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{self, EventLoop};
 use crate::reactor::Reactor;
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
@@ -72,10 +72,14 @@ fn run_collecting<F: Future>(
     at: Place,
     future: F,
 ) -> Ended<F::Output> {
+    let settings = event_loop::Settings {
+        name: String::from("main"),
+        polls_between_looks: POLLS_BETWEEN_LOOKS,
+        spin: Duration::ZERO,
+        report_stalls: true,
+    };
     let event_loop = Rc::new(EventLoop::new(
-        String::from("main"),
-        POLLS_BETWEEN_LOOKS,
-        Duration::ZERO,
+        settings,
         Ready::new(World::Simulated(simulated.clone())),
         Reactor::simulated(simulated.clone()),
         Box::new(SimulatedJobs(simulated.clone())),

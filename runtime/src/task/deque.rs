@@ -11,16 +11,15 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 use std::task::Waker;
+use std::thread::{self, ThreadId};
 
 use super::Id;
 use super::body::Body;
 use crate::access::{self, Object};
 use crate::event::Place;
+use crate::peak;
 use crate::reactor::wait::Doorbell;
 use crate::world::World;
-
-/// Room for so many ready tasks is kept for ever.
-const CROWD: usize = 4096;
 
 /// The tasks that are ready, the one that has waited longest at the left end.
 pub(crate) struct Ready {
@@ -48,11 +47,11 @@ impl Ready {
         self.tasks.borrow().is_empty()
     }
 
-    /// Gives back the memory of a crowd that has gone. For when there is time: before a sleep.
-    pub(crate) fn forget_the_crowd(&self) {
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
         let mut tasks = self.tasks.borrow_mut();
-        if tasks.capacity() > CROWD {
-            tasks.shrink_to(CROWD);
+        if peak::is_over(tasks.len(), tasks.capacity()) {
+            tasks.shrink_to(peak::KEPT);
         }
     }
 
@@ -90,6 +89,8 @@ pub(crate) struct Inbox {
     filled: AtomicBool,
     /// `None` when there is no other thread to ring it.
     doorbell: Option<Doorbell>,
+    /// The thread of the loop.
+    thread: ThreadId,
 }
 
 struct Inside {
@@ -106,7 +107,13 @@ impl Inbox {
             inside: Mutex::new(Inside { messages: Vec::new(), asleep: false, closed: false }),
             filled: AtomicBool::new(false),
             doorbell: doorbell.into(),
+            thread: thread::current().id(),
         }
+    }
+
+    /// Whether its loop runs on this thread, now or when it runs.
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        thread::current().id() == self.thread
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -151,6 +158,20 @@ impl Inbox {
     /// The loop is awake; from now on nobody needs to ring.
     pub(crate) fn wake_up(&self) {
         self.lock().asleep = false;
+    }
+
+    /// Whether nothing lies inside: exact, unlike the hint.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().messages.is_empty()
+    }
+
+    /// The run that was asked to stop is over.
+    pub(crate) fn forget_stops(&self) {
+        if self.may_have_messages() {
+            let mut inside = self.lock();
+            inside.messages.retain(|message| !matches!(message, Message::Stop));
+            self.filled.store(!inside.messages.is_empty(), Release);
+        }
     }
 
     /// Takes all messages, in the order in which they came. `into` must be empty; its memory is
@@ -244,7 +265,7 @@ mod tests {
         for round in 0..100 {
             assert!(inbox.fall_asleep());
             let other = inbox.clone();
-            let sender = std::thread::spawn(move || other.send(Message::Abort(id(round))));
+            let sender = thread::spawn(move || other.send(Message::Abort(id(round))));
             // It would hang here.
             waiter.wait(Until::Forever, Instant::now, &mut vec![]).unwrap();
             inbox.wake_up();

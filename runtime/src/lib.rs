@@ -50,6 +50,7 @@
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
 //! access.rs       what a turn touches that other tasks may notice
+//! atomics.rs      what the inbox is made of: the standard library's, or loom's in its tests
 //! locks.rs        who waits for which lock, and who holds it
 //! peak.rs         giving memory back after a peak
 //! network.rs      what can be watched; what is asked of a network that is not the system's
@@ -82,12 +83,15 @@ pub mod task;
 pub mod time;
 
 mod access;
+mod atomics;
 mod builder;
 mod cores;
 mod deadlock;
 mod event_loop;
 mod handle;
 mod locks;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod network;
 mod offload;
 mod peak;

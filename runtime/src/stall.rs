@@ -15,9 +15,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering::Acquire, fence};
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
+use crate::atomics::fence;
 use crate::deadlock::Deadlock;
 use crate::event::{Warning, warn};
 use crate::event_loop::EventLoop;
@@ -110,7 +111,7 @@ pub(crate) fn how_long_to_hope(event_loop: &EventLoop) -> Option<Until> {
 /// `somebody_could_send` counts owners, which other threads give up meanwhile. Giving up is a
 /// release, as the drop of an `Arc` is one; with the fence, all that its owner sent before is seen
 /// in the inbox afterwards.
-fn nothing_can_come(inbox: &Inbox, somebody_could_send: impl FnOnce() -> bool) -> bool {
+pub(crate) fn nothing_can_come(inbox: &Inbox, somebody_could_send: impl FnOnce() -> bool) -> bool {
     if somebody_could_send() {
         return false;
     }

@@ -8,14 +8,14 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering::*;
 use std::task::Waker;
 use std::thread::{self, ThreadId};
 
 use super::Id;
 use super::body::Body;
 use crate::access::{self, Object};
+use crate::atomics::{AtomicBool, Mutex, MutexGuard};
 use crate::event::Place;
 use crate::peak;
 use crate::reactor::wait::Doorbell;
@@ -93,6 +93,36 @@ pub(crate) struct Inbox {
     thread: ThreadId,
 }
 
+/// Whether a wake message of one task lies in the inbox. A second one would say nothing new.
+pub(crate) struct OnItsWay(AtomicBool);
+
+impl OnItsWay {
+    pub(crate) fn new() -> Self {
+        OnItsWay(AtomicBool::new(false))
+    }
+
+    /// Somebody wakes the task: true when a message has to be sent.
+    #[inline]
+    pub(crate) fn begin(&self) -> bool {
+        !self.0.swap(true, AcqRel)
+    }
+
+    /// The loop has taken the message out of the inbox.
+    ///
+    /// A swap, not a store: a thread that found the flag set and left it at that wrote its data
+    /// before, and the task that is woken now must see them.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.0.swap(false, AcqRel);
+    }
+
+    /// For a task that is made anew from an ended one; nobody else knows of it.
+    #[inline]
+    pub(crate) fn reset(&self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
 struct Inside {
     messages: Vec<Message>,
     /// The loop sleeps, or is about to, and nobody has rung yet.
@@ -125,21 +155,28 @@ impl Inbox {
     /// message is dropped, when the runtime is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
         access::touch(Object::Anything);
+        match self.leave(message) {
+            Ok(is_asleep) => {
+                if is_asleep && let Some(doorbell) = &self.doorbell {
+                    doorbell.ring();
+                }
+                true
+            }
+            // It may hold a future of somebody's, so it is dropped here and not under the lock.
+            Err(_unread) => false,
+        }
+    }
+
+    /// Leaves a message. True when the loop sleeps and has to be rung, which nobody else does then;
+    /// the message itself when nobody will read it.
+    pub(crate) fn leave(&self, message: Message) -> Result<bool, Message> {
         let mut inside = self.lock();
         if inside.closed {
-            // The message may hold a future of somebody's; it must not be dropped under the lock.
-            drop(inside);
-            drop(message);
-            return false;
+            return Err(message);
         }
         inside.messages.push(message);
         self.filled.store(true, Release);
-        let ring = std::mem::take(&mut inside.asleep);
-        drop(inside);
-        if ring && let Some(doorbell) = &self.doorbell {
-            doorbell.ring();
-        }
-        true
+        Ok(std::mem::take(&mut inside.asleep))
     }
 
     /// Whether something may be inside. May be late in saying yes; never sleep on its word.

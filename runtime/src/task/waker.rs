@@ -16,12 +16,12 @@
 //! another turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering::*, fence};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::*, fence};
 use std::task::{Wake, Waker};
 
 use super::Id;
 use super::body::catching;
-use super::deque::{Inbox, Message};
+use super::deque::{Inbox, Message, OnItsWay};
 use crate::access::{self, Object};
 use crate::event::{Place, Why};
 use crate::event_loop;
@@ -40,8 +40,7 @@ pub(crate) struct Record {
     spawned_at: AtomicU32,
     /// The way to the task's loop from elsewhere. Its address also tells loops apart.
     inbox: Arc<Inbox>,
-    /// A wake message lies in the inbox; a second one would say nothing new.
-    in_inbox: AtomicBool,
+    in_inbox: OnItsWay,
     why: AtomicU8,
     /// The place of the `await`; for [`Why::Join`] the number of the task it waits for.
     place: AtomicU32,
@@ -67,7 +66,7 @@ impl Record {
             name,
             spawned_at: AtomicU32::new(spawned_at.number()),
             inbox,
-            in_inbox: AtomicBool::new(false),
+            in_inbox: OnItsWay::new(),
             why: AtomicU8::new(Why::Unknown as u8),
             place: AtomicU32::new(0),
             since: AtomicU32::new(0),
@@ -90,7 +89,7 @@ impl Record {
         self.index.store(id.index, Relaxed);
         self.number.store(id.number, Relaxed);
         self.spawned_at.store(spawned_at.number(), Relaxed);
-        self.in_inbox.store(false, Relaxed);
+        self.in_inbox.reset();
     }
 
     #[inline]
@@ -124,11 +123,8 @@ impl Record {
     }
 
     /// The loop has taken the wake message out of the inbox.
-    ///
-    /// A swap, not a store: a thread that found the flag set and left it at that wrote its data
-    /// before, and the task that is woken now must see them.
     pub(crate) fn leave_inbox(&self) {
-        self.in_inbox.swap(false, AcqRel);
+        self.in_inbox.end();
     }
 
     #[inline]
@@ -138,7 +134,7 @@ impl Record {
 
     #[cold]
     fn wake_from_elsewhere(&self) {
-        if !self.in_inbox.swap(true, AcqRel) {
+        if self.in_inbox.begin() {
             self.inbox.send(Message::Wake(self.id()));
         }
     }

@@ -82,28 +82,7 @@ pub(crate) enum Returned {
 
 impl EventLoop {
     /// Runs tasks until the main one has ended. Its future lies on the caller's stack.
-    pub(crate) fn run(&self, main: Id, main_body: Pin<&mut dyn Body>) -> Returned {
-        self.begin_run();
-        let returned = self.run_until_it_returns(main, main_body);
-        // Whoever asked this run to stop did not mean the next one.
-        self.inbox.forget_stops();
-        returned
-    }
-
-    /// Time has passed since the last run, if there was one, and much may have come. A program that
-    /// gives the loop many short runs must not starve what is outside.
-    fn begin_run(&self) {
-        self.stopped.set(false);
-        self.hope.begin();
-        self.look_at_the_clock();
-        let was_left_something =
-            self.reactor.has_sources() || self.timers.next_deadline().is_some();
-        if was_left_something || self.inbox.may_have_messages() {
-            self.look_outside(Until::Now);
-        }
-    }
-
-    fn run_until_it_returns(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> Returned {
+    pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> Returned {
         while !self.stopped.get() {
             for _ in 0..self.polls_between_looks {
                 let Some(task) = self.ready.popleft() else {
@@ -120,6 +99,24 @@ impl EventLoop {
             self.look_outside(until);
         }
         Returned::Stopped
+    }
+
+    /// Time has passed since the last run, if there was one, and much may have come. A program that
+    /// gives the loop many short runs must not starve what is outside.
+    pub(crate) fn begin_run(&self) {
+        self.stopped.set(false);
+        self.hope.begin();
+        self.look_at_the_clock();
+        let was_left_something =
+            self.reactor.has_sources() || self.timers.next_deadline().is_some();
+        if was_left_something || self.inbox.may_have_messages() {
+            self.look_outside(Until::Now);
+        }
+    }
+
+    /// Whoever asked this run to stop did not mean the next one.
+    pub(crate) fn end_run(&self) {
+        self.inbox.forget_stops();
     }
 
     /// One turn of one task: from the deque to its next `await` that is not ready, or to its end.

@@ -45,7 +45,9 @@ impl Parked {
     /// What another thread does: says what is done, wakes, and lets go of the waker.
     fn wake_and_let_go(&self, waker: usize) {
         self.done[waker].store(true, Relaxed);
-        if self.on_its_way.begin() && self.inbox.leave(Message::Wake(TASK)).is_ok_and(|is_asleep| is_asleep) {
+        if self.on_its_way.begin()
+            && self.inbox.leave(Message::Wake(TASK)).is_ok_and(|is_asleep| is_asleep)
+        {
             self.doorbell.notify();
         }
         self.owners.fetch_sub(1, Release);

@@ -110,7 +110,9 @@ impl Runtime {
         let _door = DebuggersDoor::open(&self.event_loop);
         let (task, waker) = MainTask::spawn(&self.event_loop, at);
         let mut body = pin!(TaskBody::new(Plain::new(main), waker));
+        self.event_loop.begin_run();
         let returned = self.event_loop.run(task.id, body.as_mut());
+        self.event_loop.end_run();
         let mut ended = None;
         body.take(&mut ended);
         (returned, ended)

@@ -1025,7 +1025,7 @@ fn waiting_for_a_remote_handle_on_the_loops_own_thread_is_refused() {
                 let _ = popleft::Handle::current().unwrap().spawn(async {}).wait();
             });
             let error = task.await.unwrap_err();
-            assert!(error.to_string().contains("await the handle instead"), "{error}");
+            assert!(error.to_string().contains("await the handle in it instead"), "{error}");
         });
     });
 }

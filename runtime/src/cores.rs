@@ -16,15 +16,19 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{self, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::thread;
 
 use crate::builder::{Builder, Settings};
+use crate::event::{Place, Why};
 use crate::handle::Handle;
-use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
+use crate::net::{PAUSE, Setbacks, TcpListener, TcpStream, ToSocketAddrs, resolve};
 use crate::runtime::{RunError, Runtime};
+use crate::task::body::catching;
+use crate::time::Sleep;
+use crate::turn;
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///
@@ -50,6 +54,7 @@ use crate::runtime::{RunError, Runtime};
 /// # std::io::Result::Ok(())
 /// ```
 #[doc(alias = "thread_per_core")]
+#[track_caller]
 pub fn cores<M, F, T, E>(count: usize, main: M) -> Result<Vec<T>, E>
 where
     M: Fn(Core) -> F + Sync,
@@ -70,6 +75,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`cores`].
+    #[track_caller]
     pub fn cores<M, F, T, E>(self, count: usize, main: M) -> Result<Vec<T>, E>
     where
         M: Fn(Core) -> F + Sync,
@@ -81,6 +87,7 @@ impl Builder {
     }
 }
 
+#[track_caller]
 fn run_all<M, F, T, E>(settings: Settings, count: usize, main: M) -> Result<Vec<T>, E>
 where
     M: Fn(Core) -> F + Sync,
@@ -89,11 +96,12 @@ where
     E: From<io::Error> + Send,
 {
     let count = count.max(1);
+    let at = Place::of(Location::caller());
     let settings = &settings;
     let group = Arc::new(Group::default());
     let run = |number| {
         let core = Core { number, count, group: group.clone(), listening: RefCell::default() };
-        let ended = catch_unwind(AssertUnwindSafe(|| run_one(core, settings, &main)));
+        let ended = catch_unwind(AssertUnwindSafe(|| run_one(core, settings, &main, at)));
         if !matches!(ended, Ok(Ended::With(Ok(_)))) {
             group.fail(number);
         }
@@ -123,7 +131,7 @@ enum Ended<T, E> {
     Stopped,
 }
 
-fn run_one<M, F, T, E>(core: Core, settings: &Settings, main: &M) -> Ended<T, E>
+fn run_one<M, F, T, E>(core: Core, settings: &Settings, main: &M, at: Place) -> Ended<T, E>
 where
     M: Fn(Core) -> F,
     F: Future<Output = Result<T, E>>,
@@ -137,7 +145,7 @@ where
         Err(error) => return Ended::With(Err(error.into())),
     };
     core.group.add(runtime.handle());
-    match runtime.try_block_on(async { main(core).await }) {
+    match runtime.try_block_on_at(async { main(core).await }, at) {
         Ok(result) => Ended::With(result),
         Err(RunError::Stopped) => Ended::Stopped,
         Err(error) => panic!("the loop of core {number} cannot go on: {error}"),
@@ -258,9 +266,21 @@ impl Core {
     ///
     /// When the name cannot be resolved, and when none of its addresses can be listened on, for
     /// example since somebody else does (the last one's error is returned).
-    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<CoreListener> {
+    #[track_caller]
+    pub fn listen<A: ToSocketAddrs>(
+        &self,
+        address: A,
+    ) -> impl Future<Output = io::Result<CoreListener>> + use<'_, A> {
+        self.listen_at(address, Location::caller())
+    }
+
+    async fn listen_at(
+        &self,
+        address: impl ToSocketAddrs,
+        at: &'static Location<'static>,
+    ) -> io::Result<CoreListener> {
         let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in crate::net::lookup_host(address).await? {
+        for address in resolve(address, at).await? {
             match self.listen_on(address) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last_error = error,
@@ -287,7 +307,7 @@ impl Core {
             )?),
             false => None,
         };
-        Ok(CoreListener { number: self.number, own, dealer })
+        Ok(CoreListener { number: self.number, own, dealer, setbacks: Setbacks::default() })
     }
 }
 
@@ -302,6 +322,7 @@ pub struct CoreListener {
     /// Its own socket, where the kernel deals.
     own: Option<TcpListener>,
     dealer: Arc<Dealer>,
+    setbacks: Setbacks,
 }
 
 /// One address that all loops listen on; and where the kernel does not deal, the connections that
@@ -314,7 +335,8 @@ struct Dealer {
 #[derive(Default)]
 struct Hand {
     connections: VecDeque<(net::TcpStream, SocketAddr)>,
-    waiting: Option<Waker>,
+    /// Several tasks of one loop may wait.
+    waiting: Vec<Waker>,
     /// Why there will be no more.
     over: Option<io::ErrorKind>,
 }
@@ -348,13 +370,14 @@ impl Dealer {
         }
     }
 
+    /// All who wait are woken: one gets it, or has given up, and the others wait again.
     fn deal(&self, number: usize, give: impl FnOnce(&mut Hand)) {
         let mut hand = lock(&self.hands[number]);
         give(&mut hand);
-        let waiting = hand.waiting.take();
-        drop(hand);
-        if let Some(waker) = waiting {
-            waker.wake();
+        while let Some(waker) = hand.waiting.pop() {
+            drop(hand);
+            catching(|| waker.wake());
+            hand = lock(&self.hands[number]);
         }
     }
 
@@ -372,9 +395,9 @@ impl Dealer {
             let text = "the loop that accepted for all has ended";
             return Poll::Ready(Err(io::Error::new(why, text)));
         }
-        let replaced = hand.waiting.replace(waker);
-        drop(hand);
-        drop(replaced);
+        if !hand.waiting.iter().any(|waiting| waiting.will_wake(&waker)) {
+            hand.waiting.push(waker);
+        }
         Poll::Pending
     }
 }
@@ -398,14 +421,33 @@ impl CoreListener {
     /// # Errors
     ///
     /// As [`TcpListener::accept`].
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        match &self.own {
-            Some(listener) => listener.accept().await,
-            None => {
-                let dealt = poll_fn(|cx| self.dealer.poll_hand(self.number, cx.waker()));
-                let (stream, peer) = dealt.await?;
-                Ok((TcpStream::from_std(stream)?, peer))
+    #[track_caller]
+    pub fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + '_ {
+        self.accept_at(Location::caller())
+    }
+
+    async fn accept_at(
+        &self,
+        at: &'static Location<'static>,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        if let Some(listener) = &self.own {
+            return listener.accept_at(at).await;
+        }
+        loop {
+            let dealt = poll_fn(|cx| {
+                let polled = self.dealer.poll_hand(self.number, cx.waker());
+                if polled.is_pending() {
+                    turn::park_at(Why::Read, at);
+                }
+                polled
+            });
+            let (stream, peer) = dealt.await?;
+            match TcpStream::from_std(stream) {
+                Ok(stream) => return Ok((stream, peer)),
+                // Only this connection is lost.
+                Err(error) => self.setbacks.tell(&error),
             }
+            Sleep::lasting(PAUSE, at).await;
         }
     }
 

@@ -10,6 +10,8 @@
 //!   tell the end of the other side's bytes from bytes. This half still runs on Linux, for the
 //!   tests, with `--cfg popleft_portable`.
 
+use std::io;
+
 pub(crate) use crate::world::{Report, Until};
 
 /// What of a source is news.
@@ -24,12 +26,21 @@ pub enum Interest {
 /// How many reports one wait takes. Who is not among them comes first at the next.
 const REPORTS: usize = 1024;
 
+/// Has an error say what was being done. It is of the same kind as before.
+pub(super) fn saying<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> io::Error {
+    move |error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("{doing}: {error}"))
+    }
+}
+
 #[cfg(all(target_os = "linux", not(popleft_portable)))]
 mod system {
     use std::cell::{Cell, RefCell};
     use std::io;
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::Arc;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use rustix::buffer::spare_capacity;
@@ -41,7 +52,7 @@ mod system {
         timerfd_settime,
     };
 
-    use super::{Interest, REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until, saying};
 
     /// Keys from here on are not sources.
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
@@ -51,6 +62,9 @@ mod system {
     /// How much later than asked the alarm goes off, so that deadlines which lie close together
     /// need one sleep and not one each. The kernel gives the sleeps of threads the same slack.
     const SLACK: Duration = Duration::from_micros(50);
+
+    /// How long the loop pauses after a wait that the system could not do now.
+    const PAUSE: Duration = Duration::from_millis(10);
 
     /// The epoll instance, the alarm and the doorbell.
     pub(crate) struct Waiter {
@@ -78,15 +92,19 @@ mod system {
 
     impl Waiter {
         pub(crate) fn new() -> io::Result<Self> {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let alarm = timerfd_create(
-                TimerfdClockId::Monotonic,
-                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-            )?;
-            let eventfd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let epoll = epoll::create(CreateFlags::CLOEXEC)
+                .map_err(saying("cannot make the epoll instance"))?;
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)
+                .map_err(saying("cannot make the timerfd of the loop"))?;
+            let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(saying("cannot make the eventfd of the loop"))?;
+            let eventfd = Arc::new(eventfd);
             let each_edge = EventFlags::IN | EventFlags::ET;
-            epoll::add(&epoll, &alarm, data(ALARM), each_edge)?;
-            epoll::add(&epoll, &*eventfd, data(DOORBELL), each_edge)?;
+            epoll::add(&epoll, &alarm, data(ALARM), each_edge)
+                .map_err(saying("cannot have epoll watch the timerfd"))?;
+            epoll::add(&epoll, &*eventfd, data(DOORBELL), each_edge)
+                .map_err(saying("cannot have epoll watch the eventfd"))?;
             Ok(Waiter {
                 epoll,
                 alarm,
@@ -102,7 +120,8 @@ mod system {
 
         /// Has the news of `fd` reported under `key`, each once; what is true already is news too.
         pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
-            Ok(epoll::add(&self.epoll, fd, data(key), flags(interest))?)
+            epoll::add(&self.epoll, fd, data(key), flags(interest))
+                .map_err(saying("cannot watch the descriptor"))
         }
 
         pub(crate) fn modify(
@@ -111,7 +130,8 @@ mod system {
             key: usize,
             interest: Interest,
         ) -> io::Result<()> {
-            Ok(epoll::modify(&self.epoll, fd, data(key), flags(interest))?)
+            epoll::modify(&self.epoll, fd, data(key), flags(interest))
+                .map_err(saying("cannot watch the descriptor for room to write"))
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -125,20 +145,24 @@ mod system {
             now: impl Fn() -> Instant,
             reports: &mut Vec<Report>,
         ) -> io::Result<()> {
-            let no_time = Timespec::default();
             let timeout = match until {
-                Until::Now => Some(&no_time),
+                Until::Now => Some(Timespec::default()),
                 Until::Forever => None,
-                Until::Deadline(deadline) => match self.set_alarm(deadline, now)? {
+                Until::Deadline(deadline) => match self.set_alarm(deadline, now) {
                     Alarm::Set => None,
-                    Alarm::Due => Some(&no_time),
+                    Alarm::Due => Some(Timespec::default()),
+                    Alarm::Refused(left) => Some(left),
                 },
             };
             let mut events = self.events.borrow_mut();
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error @ (Errno::BADF | Errno::INVAL | Errno::FAULT)) => {
+                    return Err(saying("cannot wait for events")(error));
+                }
+                // What it lacks it may have again: the loop goes on, and asks once more.
+                Err(_) => thread::sleep(PAUSE),
             }
             for event in events.iter() {
                 match event.data.u64() as usize {
@@ -151,31 +175,33 @@ mod system {
         }
 
         /// Sets the alarm for `deadline`, unless it stands there already.
-        fn set_alarm(&self, deadline: Instant, now: impl Fn() -> Instant) -> io::Result<Alarm> {
+        fn set_alarm(&self, deadline: Instant, now: impl Fn() -> Instant) -> Alarm {
             if self.alarm_at.get() == Some(deadline) {
-                return Ok(Alarm::Set);
+                return Alarm::Set;
             }
             let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
-                return Ok(Alarm::Due);
+                return Alarm::Due;
             }
             let left = left.saturating_add(SLACK);
-            let once = Itimerspec {
-                it_interval: Timespec::default(),
-                it_value: Timespec {
-                    tv_sec: left.as_secs() as i64,
-                    tv_nsec: left.subsec_nanos().into(),
-                },
-            };
-            timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
-            self.alarm_at.set(Some(deadline));
-            Ok(Alarm::Set)
+            let left =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let once = Itimerspec { it_interval: Timespec::default(), it_value: left };
+            match timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once) {
+                Ok(_) => {
+                    self.alarm_at.set(Some(deadline));
+                    Alarm::Set
+                }
+                Err(_) => Alarm::Refused(left),
+            }
         }
     }
 
     enum Alarm {
         Set,
         Due,
+        /// The system would not set it. epoll can count this time too, in whole milliseconds.
+        Refused(Timespec),
     }
 
     fn data(key: usize) -> EventData {
@@ -202,6 +228,39 @@ mod system {
             drain: flags.intersects(besides_bytes),
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A descriptor that is neither an epoll instance nor a timer.
+        fn useless() -> OwnedFd {
+            eventfd(0, EventfdFlags::CLOEXEC).unwrap()
+        }
+
+        #[test]
+        fn a_deadline_is_kept_when_the_alarm_cannot_be_set() {
+            let waiter = Waiter { alarm: useless(), ..Waiter::new().unwrap() };
+            let start = crate::world::World::Real.now();
+            let now = || crate::world::World::Real.now();
+            let deadline = start + Duration::from_millis(20);
+            let mut reports = vec![];
+            while now() < deadline {
+                waiter.wait(Until::Deadline(deadline), now, &mut reports).unwrap();
+            }
+            assert!(reports.is_empty());
+            assert_eq!(waiter.alarm_at.get(), None);
+        }
+
+        #[test]
+        fn a_wait_on_what_is_no_epoll_instance_says_so() {
+            let waiter = Waiter { epoll: useless(), ..Waiter::new().unwrap() };
+            let now = || crate::world::World::Real.now();
+            let error = waiter.wait(Until::Now, now, &mut vec![]).unwrap_err();
+            assert!(error.to_string().starts_with("cannot wait for events: "), "{error}");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
 }
 
 #[cfg(not(all(target_os = "linux", not(popleft_portable))))]
@@ -211,11 +270,16 @@ mod system {
     use std::num::NonZeroUsize;
     use std::os::fd::{AsFd, AsRawFd};
     use std::sync::Arc;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     use polling::{Event, Events, PollMode, Poller};
+    use rustix::io::Errno;
 
-    use super::{Interest, REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until, saying};
+
+    /// How long the loop pauses after a wait that the system could not do now.
+    const PAUSE: Duration = Duration::from_millis(10);
 
     /// `polling`'s poller, which has an alarm and a doorbell of its own.
     pub(crate) struct Waiter {
@@ -241,7 +305,8 @@ mod system {
         pub(crate) fn new() -> io::Result<Self> {
             let room = NonZeroUsize::new(REPORTS);
             let events = room.map_or_else(Events::new, Events::with_capacity);
-            Ok(Waiter { poller: Arc::new(Poller::new()?), events: RefCell::new(events) })
+            let poller = Poller::new().map_err(saying("cannot make the poller of the loop"))?;
+            Ok(Waiter { poller: Arc::new(poller), events: RefCell::new(events) })
         }
 
         pub(crate) fn doorbell(&self) -> Doorbell {
@@ -252,9 +317,14 @@ mod system {
         pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             let fd = fd.as_fd().as_raw_fd();
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
-            // `Reactor::deregister` does that, and a source calls it before it lets go of what it
-            // owns.
+            // `Reactor::deregister` does that, and an `Async` calls it before it lets go of what
+            // it owns. It can do so only if what it owns is an ordinary owner: one that closes its
+            // descriptor while it lives, or whose `as_fd` comes to name another one, breaks the
+            // rule. The poller then keeps a number that is closed or somebody else's. No memory
+            // depends on that: it is a number in the kernel's list, the kernel takes it out when
+            // the file is closed, and until then its reports carry a key that no source has.
             unsafe { self.poller.add_with_mode(fd, event(key, interest), PollMode::Edge) }
+                .map_err(saying("cannot watch the descriptor"))
         }
 
         pub(crate) fn modify(
@@ -263,7 +333,9 @@ mod system {
             key: usize,
             interest: Interest,
         ) -> io::Result<()> {
-            self.poller.modify_with_mode(fd, event(key, interest), PollMode::Edge)
+            self.poller
+                .modify_with_mode(fd, event(key, interest), PollMode::Edge)
+                .map_err(saying("cannot watch the descriptor for room to write"))
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -287,7 +359,13 @@ mod system {
             match self.poller.wait(&mut events, timeout) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => match Errno::from_io_error(&error) {
+                    Some(Errno::BADF | Errno::INVAL | Errno::FAULT) | None => {
+                        return Err(saying("cannot wait for events")(error));
+                    }
+                    // What it lacks it may have again: the loop goes on, and asks once more.
+                    Some(_) => thread::sleep(PAUSE),
+                },
             }
             reports.extend(events.iter().map(|event| Report {
                 key: event.key,

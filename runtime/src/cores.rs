@@ -13,12 +13,13 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::builder::{Builder, Settings};
@@ -334,9 +335,10 @@ struct Dealer {
 
 #[derive(Default)]
 struct Hand {
-    connections: VecDeque<(net::TcpStream, SocketAddr)>,
-    /// Several tasks of one loop may wait.
-    waiting: Vec<Waker>,
+    connections: VecDeque<Dealt>,
+    /// Those who wait, by their tickets: several tasks of one loop may.
+    waiting: Vec<(usize, Waker)>,
+    next_ticket: usize,
     /// Why there will be no more.
     over: Option<io::ErrorKind>,
 }
@@ -374,19 +376,22 @@ impl Dealer {
     fn deal(&self, number: usize, give: impl FnOnce(&mut Hand)) {
         let mut hand = lock(&self.hands[number]);
         give(&mut hand);
-        while let Some(waker) = hand.waiting.pop() {
+        while let Some((_, waker)) = hand.waiting.pop() {
             drop(hand);
             catching(|| waker.wake());
             hand = lock(&self.hands[number]);
         }
     }
 
+    /// `ticket` is the caller's claim: empty at first, and given back with [`Dealer::stop_waiting`].
     fn poll_hand(
         &self,
         number: usize,
+        ticket: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<io::Result<(net::TcpStream, SocketAddr)>> {
+    ) -> Poll<io::Result<Dealt>> {
         let waker = waker.clone();
+        self.stop_waiting(number, ticket);
         let mut hand = lock(&self.hands[number]);
         if let Some(connection) = hand.connections.pop_front() {
             return Poll::Ready(Ok(connection));
@@ -395,10 +400,50 @@ impl Dealer {
             let text = "the loop that accepted for all has ended";
             return Poll::Ready(Err(io::Error::new(why, text)));
         }
-        if !hand.waiting.iter().any(|waiting| waiting.will_wake(&waker)) {
-            hand.waiting.push(waker);
-        }
+        *ticket = Some(hand.next_ticket);
+        let own = hand.next_ticket;
+        hand.next_ticket = own.wrapping_add(1);
+        hand.waiting.push((own, waker));
         Poll::Pending
+    }
+
+    fn stop_waiting(&self, number: usize, ticket: &mut Option<usize>) {
+        let Some(held) = ticket.take() else { return };
+        let mut hand = lock(&self.hands[number]);
+        let at = hand.waiting.iter().position(|(ticket, _)| *ticket == held);
+        let left = at.map(|at| hand.waiting.swap_remove(at));
+        drop(hand);
+        catching(|| drop(left));
+    }
+}
+
+/// A connection that was dealt out.
+type Dealt = (net::TcpStream, SocketAddr);
+
+/// The wait for a connection that is dealt to one loop; dropping it gives it up.
+struct WaitForDeal<'a> {
+    listener: &'a CoreListener,
+    ticket: Option<usize>,
+    at: &'static Location<'static>,
+}
+
+impl Future for WaitForDeal<'_> {
+    type Output = io::Result<Dealt>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (dealer, number) = (&this.listener.dealer, this.listener.number);
+        let polled = dealer.poll_hand(number, &mut this.ticket, cx.waker());
+        if polled.is_pending() {
+            turn::park_at(Why::Read, this.at);
+        }
+        polled
+    }
+}
+
+impl Drop for WaitForDeal<'_> {
+    fn drop(&mut self) {
+        self.listener.dealer.stop_waiting(self.listener.number, &mut self.ticket);
     }
 }
 
@@ -434,14 +479,7 @@ impl CoreListener {
             return listener.accept_at(at).await;
         }
         loop {
-            let dealt = poll_fn(|cx| {
-                let polled = self.dealer.poll_hand(self.number, cx.waker());
-                if polled.is_pending() {
-                    turn::park_at(Why::Read, at);
-                }
-                polled
-            });
-            let (stream, peer) = dealt.await?;
+            let (stream, peer) = WaitForDeal { listener: self, ticket: None, at }.await?;
             match TcpStream::from_std(stream) {
                 Ok(stream) => return Ok((stream, peer)),
                 // Only this connection is lost.

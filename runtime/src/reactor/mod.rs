@@ -30,7 +30,7 @@ use crate::turn;
 use crate::world::Simulation;
 use nonblocking::{Mode, Switched};
 use source::{Source, Ticket, Way};
-use unheld::{Sleep, Unheld};
+use unheld::Unheld;
 use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
@@ -196,39 +196,9 @@ impl Reactor {
             }
             self.stop_waiting(source, way, ticket);
         }
-        if way == Way::Write && !source.asks_for_room.get() {
-            self.ask_for_room(source)?;
-        }
+        self.ask_for_room_to_write(source, way)?;
         *ticket = Some(source.add_waiter(way, LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
-        Ok(())
-    }
-
-    /// The same without a ticket, for polls that nobody gives up by a drop. It stays until the next
-    /// report, or until the task is asked and says no more that it waits; see [`unheld`].
-    pub(crate) fn wait_unheld<T: Watched>(
-        &self,
-        source: &Source<T>,
-        way: Way,
-        waker: &Waker,
-    ) -> io::Result<()> {
-        let mut was_confirmed = false;
-        if source.waits_unheld(way, waker, &mut was_confirmed) {
-            if was_confirmed {
-                self.waiting.set(self.waiting.get() - 1);
-                self.unheld.add_unconfirmed();
-            }
-            return Ok(());
-        }
-        if way == Way::Write && !source.asks_for_room.get() {
-            self.ask_for_room(source)?;
-        }
-        let waker = LocalWaker::of(waker);
-        let is_confirmed = self.unheld.add();
-        source.add_unheld(way, waker, is_confirmed);
-        if is_confirmed {
-            self.waiting.set(self.waiting.get() + 1);
-        }
         Ok(())
     }
 
@@ -254,7 +224,10 @@ impl Reactor {
 
     /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
     /// has waited for it once.
-    fn ask_for_room<T: Watched>(&self, source: &Source<T>) -> io::Result<()> {
+    fn ask_for_room_to_write<T: Watched>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
+        if way == Way::Read || source.asks_for_room.get() {
+            return Ok(());
+        }
         let interest = Interest::ArrivalsAndRoom;
         match source.watchable() {
             Some(Watchable::Descriptor(fd)) => self.kernel()?.modify(fd, source.key, interest)?,
@@ -319,28 +292,6 @@ impl Reactor {
             unheld += source.take_waiters(Way::Write, to_wake);
         }
         self.wait_no_longer(to_wake.len() - before, unheld);
-    }
-
-    /// Before the loop sleeps for nobody but those who may have given up, they are woken. Whoever
-    /// still waits says so at its next turn.
-    fn ask_who_still_waits(
-        &self,
-        until: Until,
-        now: impl Fn() -> Instant,
-        to_wake: &mut Vec<(usize, LocalWaker)>,
-    ) -> Until {
-        // A simulated world knows by itself whether anything is left that could happen.
-        let others_wait = self.waiting.get() > 0 || matches!(self.outside, Outside::Simulated(_));
-        let until = match self.unheld.before_a_sleep(until, others_wait, now) {
-            Sleep::For(until) => return until,
-            Sleep::Ask => Until::Now,
-        };
-        for (_, source) in self.sources.borrow().iter() {
-            source.take_unheld(Way::Read, to_wake);
-            source.take_unheld(Way::Write, to_wake);
-        }
-        self.unheld.remove(to_wake.len());
-        until
     }
 }
 

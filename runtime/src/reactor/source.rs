@@ -41,20 +41,20 @@ pub(crate) enum Way {
 /// Those who wait for one way of a source: nearly always one, so the first needs no allocation and
 /// the others little room.
 #[derive(Default)]
-struct Waiters {
+pub(super) struct Waiters {
     first: Cell<Option<Waiter>>,
     #[expect(clippy::box_collection, reason = "one word in each source, not three")]
     others: Cell<Option<Box<Vec<Waiter>>>>,
 }
 
-struct Waiter {
-    claim: Claim,
-    waker: LocalWaker,
+pub(super) struct Waiter {
+    pub(super) claim: Claim,
+    pub(super) waker: LocalWaker,
 }
 
 /// Who says how long a waiter waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
+pub(super) enum Claim {
     /// A future holds the ticket, and gives it back when it is dropped.
     Held(Ticket),
     /// Nobody: a poll through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be
@@ -171,7 +171,7 @@ impl<T: ?Sized> Source<T> {
 // ===== who waits for it =========================================================================
 
 impl<T: ?Sized> Source<T> {
-    fn waiters(&self, way: Way) -> &Waiters {
+    pub(super) fn waiters(&self, way: Way) -> &Waiters {
         match way {
             Way::Read => &self.readers,
             Way::Write => &self.writers,
@@ -214,39 +214,10 @@ impl<T: ?Sized> Source<T> {
         }
         unheld
     }
-
-    // ----- those that cannot say when they give up -----
-
-    /// Whether somebody without a ticket who is woken by `waker` waits already. If the wait was
-    /// confirmed it is now as good as any other, and `was_confirmed` is set.
-    pub(super) fn waits_unheld(&self, way: Way, waker: &Waker, was_confirmed: &mut bool) -> bool {
-        let mut is_known = false;
-        self.waiters(way).visit(|waiter| {
-            let is_held = matches!(waiter.claim, Claim::Held(_));
-            if !is_held && waiter.waker.will_wake(waker) {
-                is_known = true;
-                *was_confirmed = waiter.claim == Claim::Confirmed;
-                waiter.claim = Claim::Unheld;
-            }
-        });
-        is_known
-    }
-
-    pub(super) fn add_unheld(&self, way: Way, waker: LocalWaker, is_confirmed: bool) {
-        let claim = if is_confirmed { Claim::Confirmed } else { Claim::Unheld };
-        self.waiters(way).add(Waiter { claim, waker });
-    }
-
-    /// Those who may have given up, to be woken; they wait no longer, unless they say so again.
-    pub(super) fn take_unheld(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) {
-        while let Some(waiter) = self.waiters(way).remove(Claim::Unheld) {
-            into.push((self.key, waiter.waker));
-        }
-    }
 }
 
 impl Waiters {
-    fn visit(&self, mut see: impl FnMut(&mut Waiter)) {
+    pub(super) fn visit(&self, mut see: impl FnMut(&mut Waiter)) {
         let (mut first, mut others) = (self.first.take(), self.others.take());
         first.iter_mut().for_each(&mut see);
         others.iter_mut().flat_map(|others| others.iter_mut()).for_each(see);
@@ -254,7 +225,7 @@ impl Waiters {
         self.others.set(others);
     }
 
-    fn add(&self, waiter: Waiter) {
+    pub(super) fn add(&self, waiter: Waiter) {
         match self.first.take() {
             None => self.first.set(Some(waiter)),
             first => {
@@ -267,7 +238,7 @@ impl Waiters {
     }
 
     /// Takes the first that has this claim.
-    fn remove(&self, claim: Claim) -> Option<Waiter> {
+    pub(super) fn remove(&self, claim: Claim) -> Option<Waiter> {
         let first = self.first.take();
         if first.as_ref().is_some_and(|first| first.claim == claim) {
             return first;
@@ -308,27 +279,6 @@ mod tests {
         assert!(!source.waits(first, Way::Read, waker));
         assert!(source.waits(second, Way::Read, waker));
         assert!(!source.waits(second, Way::Write, waker));
-    }
-
-    #[test]
-    fn who_has_no_ticket_waits_once_for_each_waker_and_each_way() {
-        let source = Source::new(0, NO_DESCRIPTOR, ());
-        let waker = &Waker::from(Arc::new(Nobody));
-        let mut was_confirmed = false;
-        source.add_waiter(Way::Read, foreign(waker));
-        assert!(!source.waits_unheld(Way::Read, waker, &mut was_confirmed));
-        source.add_unheld(Way::Read, foreign(waker), true);
-        assert!(source.waits_unheld(Way::Read, waker, &mut was_confirmed));
-        assert!(was_confirmed);
-        assert!(source.waits_unheld(Way::Read, waker, &mut was_confirmed));
-        assert!(!was_confirmed);
-        assert!(!source.waits_unheld(Way::Write, waker, &mut was_confirmed));
-
-        let mut taken = vec![];
-        source.take_unheld(Way::Read, &mut taken);
-        assert_eq!(taken.len(), 1);
-        assert_eq!(source.take_waiters(Way::Read, &mut taken), 0);
-        assert_eq!(taken.len(), 2);
     }
 
     #[test]

@@ -11,6 +11,10 @@
 //!   tests, with `--cfg popleft_portable`.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
 
 pub(crate) use crate::world::{Report, Until};
 
@@ -26,6 +30,24 @@ pub enum Interest {
 /// How many reports one wait takes. Who is not among them comes first at the next.
 const REPORTS: usize = 1024;
 
+/// How long the loop pauses after a wait that the system could not do now.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A wait has failed. What the system lacks it may have again: then the loop goes on, and asks once
+/// more.
+fn after_a_failed_wait(error: io::Error) -> io::Result<()> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::INTR) => Ok(()),
+        None | Some(Errno::BADF | Errno::INVAL | Errno::FAULT) => {
+            Err(saying("cannot wait for events")(error))
+        }
+        Some(_) => {
+            thread::sleep(PAUSE);
+            Ok(())
+        }
+    }
+}
+
 /// Has an error say what was being done. It is of the same kind as before.
 pub(super) fn saying<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> io::Error {
     move |error| {
@@ -40,19 +62,17 @@ mod system {
     use std::io;
     use std::os::fd::{AsFd, OwnedFd};
     use std::sync::Arc;
-    use std::thread;
     use std::time::{Duration, Instant};
 
     use rustix::buffer::spare_capacity;
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
     use rustix::event::{EventfdFlags, Timespec, eventfd};
-    use rustix::io::Errno;
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
         timerfd_settime,
     };
 
-    use super::{Interest, REPORTS, Report, Until, saying};
+    use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
 
     /// Keys from here on are not sources.
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
@@ -62,9 +82,6 @@ mod system {
     /// How much later than asked the alarm goes off, so that deadlines which lie close together
     /// need one sleep and not one each. The kernel gives the sleeps of threads the same slack.
     const SLACK: Duration = Duration::from_micros(50);
-
-    /// How long the loop pauses after a wait that the system could not do now.
-    const PAUSE: Duration = Duration::from_millis(10);
 
     /// The epoll instance, the alarm and the doorbell.
     pub(crate) struct Waiter {
@@ -156,13 +173,9 @@ mod system {
             };
             let mut events = self.events.borrow_mut();
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error @ (Errno::BADF | Errno::INVAL | Errno::FAULT)) => {
-                    return Err(saying("cannot wait for events")(error));
-                }
-                // What it lacks it may have again: the loop goes on, and asks once more.
-                Err(_) => thread::sleep(PAUSE),
+            let room = spare_capacity(&mut events);
+            if let Err(error) = epoll::wait(&self.epoll, room, timeout.as_ref()) {
+                after_a_failed_wait(error.into())?;
             }
             for event in events.iter() {
                 match event.data.u64() as usize {
@@ -270,16 +283,11 @@ mod system {
     use std::num::NonZeroUsize;
     use std::os::fd::{AsFd, AsRawFd};
     use std::sync::Arc;
-    use std::thread;
     use std::time::{Duration, Instant};
 
     use polling::{Event, Events, PollMode, Poller};
-    use rustix::io::Errno;
 
-    use super::{Interest, REPORTS, Report, Until, saying};
-
-    /// How long the loop pauses after a wait that the system could not do now.
-    const PAUSE: Duration = Duration::from_millis(10);
+    use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
 
     /// `polling`'s poller, which has an alarm and a doorbell of its own.
     pub(crate) struct Waiter {
@@ -356,16 +364,8 @@ mod system {
             };
             let mut events = self.events.borrow_mut();
             events.clear();
-            match self.poller.wait(&mut events, timeout) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::BADF | Errno::INVAL | Errno::FAULT) | None => {
-                        return Err(saying("cannot wait for events")(error));
-                    }
-                    // What it lacks it may have again: the loop goes on, and asks once more.
-                    Some(_) => thread::sleep(PAUSE),
-                },
+            if let Err(error) = self.poller.wait(&mut events, timeout) {
+                after_a_failed_wait(error)?;
             }
             reports.extend(events.iter().map(|event| Report {
                 key: event.key,

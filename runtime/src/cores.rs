@@ -461,11 +461,12 @@ impl Drop for Over<'_> {
 }
 
 impl CoreListener {
-    /// Waits for a connection that is this loop's, and accepts it. Dropping the future loses none.
+    /// Waits for a connection that is this loop's, and accepts it. It outlives what happens to one
+    /// connection, as [`TcpListener::accept`] does. Dropping the future loses none.
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::accept`].
+    /// As [`TcpListener::accept`]; and where the first loop accepts for all, when that has ended.
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + '_ {
         self.accept_at(Location::caller())

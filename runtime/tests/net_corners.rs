@@ -466,6 +466,33 @@ fn what_cannot_be_watched_is_left_as_it_was() {
     std::fs::remove_file(&path).unwrap();
 }
 
+#[test]
+fn a_terminal_is_left_as_it_was() {
+    // The end of a terminal that an emulator holds; where there are such.
+    let Ok(terminal) = std::fs::File::options().read(true).write(true).open("/dev/ptmx") else {
+        return;
+    };
+    popleft::run(async {
+        let input = terminal.try_clone().unwrap();
+        let output = terminal.try_clone().unwrap();
+        let input = Async::new(input).unwrap();
+        let output = Async::new(output).unwrap();
+        timeout(LONG, output.writable()).await.unwrap().unwrap();
+        drop(input);
+        // The other one still has to be able to wait.
+        assert!(is_nonblocking(&terminal));
+        drop(output);
+        assert!(!is_nonblocking(&terminal));
+    });
+    // Also with a runtime that goes first.
+    let runtime = Runtime::new().unwrap();
+    let input = runtime.block_on(async { Async::new(terminal.try_clone().unwrap()).unwrap() });
+    drop(runtime);
+    assert!(is_nonblocking(&terminal));
+    drop(input);
+    assert!(!is_nonblocking(&terminal));
+}
+
 /// An owner that counts how often it is asked, and can be made to name another descriptor.
 struct Counting {
     own: std::os::unix::net::UnixStream,

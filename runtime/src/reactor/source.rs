@@ -208,7 +208,9 @@ impl<T: ?Sized> Source<T> {
             into.push((self.key, waiter.waker));
         };
         let waiters = self.waiters(way);
-        waiters.first.take().map(&mut take);
+        if let Some(first) = waiters.first.take() {
+            take(first);
+        }
         if let Some(others) = waiters.others.take() {
             others.into_iter().for_each(take);
         }

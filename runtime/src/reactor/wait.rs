@@ -384,3 +384,19 @@ mod system {
 }
 
 pub(crate) use system::{Doorbell, Waiter};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_descriptor_that_is_no_good_ends_the_loop() {
+        for errno in [Errno::INTR, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS] {
+            assert!(after_a_failed_wait(errno.into()).is_ok(), "{errno}");
+        }
+        for errno in [Errno::BADF, Errno::INVAL, Errno::FAULT] {
+            let error = after_a_failed_wait(errno.into()).unwrap_err();
+            assert!(error.to_string().starts_with("cannot wait for events: "), "{error}");
+        }
+    }
+}

@@ -146,7 +146,7 @@ fn the_demos_of_bugs_say_which_thread_they_miss() {
     is_told_until(1, RACE, &["--threads"]);
     is_told(&refused(1, RACE, &[]), RACE);
     is_told_until(1, RUDE, &["--threads"]);
-    is_told_until(1, RUDE, &["--threads", "--mended"]);
+    is_told_until(2, RUDE, &["--threads", "--mended"]);
     is_told(&refused(1, RUDE, &[]), RUDE);
     // Two threads a try, and very many tries.
     for nth in [1, 2, 3, 8] {

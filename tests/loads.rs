@@ -194,7 +194,7 @@ fn server_that_answers(bytes: &'static [u8], over_and_over: bool) -> String {
         for client in listener.incoming() {
             let mut client = client.unwrap();
             thread::spawn(move || {
-                client.read(&mut [0; 64]).unwrap();
+                assert!(client.read(&mut [0; 64]).unwrap() > 0);
                 while client.write_all(bytes).is_ok() && over_and_over {}
                 if !over_and_over {
                     // The client says goodbye first.
@@ -247,7 +247,7 @@ fn half_an_answer_is_none() {
     let addr = listener.local_addr().unwrap().to_string();
     let server = thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
-        client.read(&mut [0; 64]).unwrap();
+        assert!(client.read(&mut [0; 64]).unwrap() > 0);
         client.write_all(b"5").unwrap();
     });
     let output = run(PERF1, &["--addr", &addr]);

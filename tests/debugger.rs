@@ -17,6 +17,7 @@ fn tools_are_required() -> bool {
 }
 
 /// Whether gdb and objdump are there; says so if not, or fails where they are required.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn gdb_is_there() -> bool {
     for tool in ["gdb", "objdump"] {
         let version = Command::new(tool).arg("--version").stdout(Stdio::null()).status();

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use slab::Slab;
 
 use crate::cli::{self, ServerOptions};
-use crate::stop;
+use crate::{output, stop};
 
 /// How long to wait when no further socket can be opened.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -63,7 +63,7 @@ pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow:
     let clients = Arc::<Clients>::default();
     let stopping = clients.clone();
     stop::at_signal(move || stopping.stop())?;
-    cli::announce(socket.local_addr()?);
+    cli::announce(socket.local_addr()?)?;
     let listener = Listener { socket, stop, clients: clients.clone() };
     server(&listener);
     drop(listener);
@@ -78,7 +78,7 @@ pub fn start_thread(handler: impl FnOnce() -> io::Result<()> + Send + 'static) {
         let _ = handler();
     });
     if let Err(error) = thread {
-        anstream::eprintln!("cannot start a thread for a client: {error}");
+        output::complain(format_args!("cannot start a thread for a client: {error}"));
     }
 }
 
@@ -99,7 +99,9 @@ impl Listener {
                 Err(error) => {
                     // No descriptor or memory is left: some client has to leave first.
                     if !std::mem::replace(&mut complained, true) {
-                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                        output::complain(format_args!(
+                            "cannot accept a client, trying again: {error}"
+                        ));
                     }
                     thread::sleep(PAUSE);
                 }

@@ -13,8 +13,8 @@ use clap::error::ErrorKind;
 use popleft::sim::{Schedule, Sim};
 use socket2::{Domain, Socket, Type};
 
-use crate::fib;
 use crate::protocol::{Framing, Rules};
+use crate::{fib, output};
 
 /// How many clients the kernel may hold for us before we accept them, if the system allows it.
 const BACKLOG: i32 = 4096;
@@ -175,7 +175,7 @@ impl SimOptions {
 }
 
 /// Reads the options and runs the program with them. Its errors are printed and become exit
-/// code 1; a mistake on the command line becomes 2.
+/// code 1; a mistake on the command line becomes 2. That nobody reads what it prints is no error.
 pub fn run<Options: Parser>(
     name: &str,
     args: impl Iterator<Item = OsString>,
@@ -184,25 +184,35 @@ pub fn run<Options: Parser>(
     let command_line = std::iter::once(name.into()).chain(args);
     let options = match Options::try_parse_from(command_line) {
         Ok(options) => options,
-        Err(help_or_mistake) => return explain(&help_or_mistake),
+        Err(help_or_mistake) => return explain(name, &help_or_mistake),
     };
-    let Err(error) = program(options) else {
+    let ended = program(options).and_then(|()| Ok(output::stdout().flush()?));
+    let Err(error) = ended else {
         return ExitCode::SUCCESS;
     };
     match error.downcast_ref() {
         // Options that are right one by one and wrong together.
-        Some(mistake) => explain(mistake),
-        None => {
-            anstream::eprintln!("{name}: {error:#}");
-            ExitCode::FAILURE
-        }
+        Some(mistake) => explain(name, mistake),
+        None => failed(name, &error),
     }
 }
 
-fn explain(help_or_mistake: &clap::Error) -> ExitCode {
-    // Nobody is left to be told when printing fails.
-    let _ = help_or_mistake.print();
+fn explain(name: &str, help_or_mistake: &clap::Error) -> ExitCode {
+    if help_or_mistake.use_stderr() {
+        // Nobody is left to be told when this fails.
+        let _ = help_or_mistake.print();
+    } else if let Err(error) = write!(output::stdout(), "{}", help_or_mistake.render().ansi()) {
+        return failed(name, &error.into());
+    }
     ExitCode::from(help_or_mistake.exit_code() as u8)
+}
+
+fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
+    if output::nobody_reads(error) {
+        return ExitCode::SUCCESS;
+    }
+    output::complain(format_args!("{name}: {}", output::with_causes(error)));
+    ExitCode::FAILURE
 }
 
 /// The arguments of this process, without its name.
@@ -223,11 +233,18 @@ pub(crate) fn grouped(digits: &str) -> String {
 }
 
 /// Says on the first line of stdout where the server listens.
-pub fn announce(addr: SocketAddr) {
-    let mut stdout = io::stdout().lock();
-    // Whoever started the server may not care, and have closed the pipe.
-    let _ = writeln!(stdout, "listening on {addr}");
-    let _ = stdout.flush();
+///
+/// # Errors
+///
+/// When this gets lost. That nobody reads it is no error: whoever started the server may not care,
+/// and have closed the pipe.
+pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
+    let mut stdout = output::stdout();
+    let said = writeln!(stdout, "listening on {addr}").and_then(|()| stdout.flush());
+    said.map_err(anyhow::Error::from).or_else(|error| match output::nobody_reads(&error) {
+        true => Ok(()),
+        false => Err(error),
+    })
 }
 
 /// Tries every address that `addr` stands for.

@@ -125,7 +125,7 @@ async fn serve_until_asked_to_stop(
     let listener = listener.map_err(|error| cli::cannot_listen(addr, error))?;
     // Whoever hears of it may connect: by then all loops have to be there.
     if listening.fetch_add(1, Ordering::Relaxed) + 1 == core.count() {
-        cli::announce(listener.local_addr());
+        cli::announce(listener.local_addr())?;
     }
     let serving = fib_server(listener, server.clone());
     let asked_to_stop = future::or(signal::ctrl_c(), signal::terminate());

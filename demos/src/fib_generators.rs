@@ -34,7 +34,7 @@ use crate::blocking::is_passing;
 use crate::cli::{self, ComputeOptions, ServerOptions};
 use crate::fib::fib;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
-use crate::stop;
+use crate::{output, stop};
 
 // ===== the server ===============================================================================
 
@@ -238,7 +238,9 @@ impl Scheduler {
                 Err(error) => {
                     // No descriptor or memory is left: some client has to leave first.
                     if !std::mem::replace(&mut complained, true) {
-                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                        output::complain(format_args!(
+                            "cannot accept a client, trying again: {error}"
+                        ));
                     }
                     self.run_in_pool(y, || thread::sleep(PAUSE)).await;
                 }
@@ -446,7 +448,7 @@ fn serve(options: Options) -> anyhow::Result<()> {
     let listener = options.server.listen()?;
     let signal_event = stop::signals()?;
     stop::at_signal(|| {})?;
-    cli::announce(listener.local_addr()?);
+    cli::announce(listener.local_addr()?)?;
     let (scheduler, monitor) = new_scheduler(threads)?;
     start_server(&scheduler, listener, signal_event, options.server.rules())?;
     scheduler.spawn(monitor);

@@ -194,7 +194,7 @@ async fn serve_until_asked_to_stop(
     listener: std::net::TcpListener,
     server: Rc<Server>,
 ) -> anyhow::Result<()> {
-    cli::announce(listener.local_addr()?);
+    cli::announce(listener.local_addr()?)?;
     let serving = fib_server(TcpListener::from_std(listener)?, server.clone());
     let asked_to_stop = future::or(signal::ctrl_c(), signal::terminate());
     // The first to end drops the other one, and the listener with it.

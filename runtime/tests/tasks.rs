@@ -468,6 +468,7 @@ impl Drop for PanicsInDrop {
 }
 
 /// Runs `test` with the panic hook silenced: these panics are meant.
+#[expect(clippy::print_stderr, reason = "the test harness keeps what is printed")]
 fn quietly(test: impl FnOnce()) {
     static HOOK: Mutex<()> = Mutex::new(());
     let _one_at_a_time = HOOK.lock().unwrap_or_else(|e| e.into_inner());

@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -93,7 +92,10 @@ pub(super) fn work(args: impl Iterator<Item = OsString>) -> ExitCode {
         anstream::eprintln!("choose {WORKER}: this is how choose starts its worker processes");
         return ExitCode::from(2);
     };
-    thread::spawn(end_with_the_server);
+    if let Err(error) = end_with_the_server() {
+        anstream::eprintln!("choose {WORKER}: {error:#}");
+        return ExitCode::FAILURE;
+    }
     match work_on_all(io, cpu) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -584,13 +584,10 @@ mod tests {
             numbers in prop::collection::vec(1_u64..=45, 1..20),
             ends in prop::collection::vec(0_usize..4, 20),
         ) {
-            let ends: Vec<&[&[u8]]> = ends
-                .iter()
-                .map(|&end| [&[&b"\n"[..]][..], &[b"\r\n"], &[b"\r", b"\n"], &[]][end])
-                .collect();
+            const ENDS: [&[&[u8]]; 4] = [&[b"\n"], &[b"\r\n"], &[b"\r", b"\n"], &[]];
             let pieces: Vec<String> = numbers.iter().map(u64::to_string).collect();
             let reads = pieces.iter().zip(ends).flat_map(|(number, end)| {
-                std::iter::once(number.as_bytes()).chain(end.iter().copied())
+                std::iter::once(number.as_bytes()).chain(ENDS[end].iter().copied())
             });
             let expected: Vec<Request> = numbers.iter().copied().map(Ok).collect();
             prop_assert_eq!(hear(Framing::Auto, reads), (expected, true));

@@ -1,9 +1,12 @@
 //! Several loops: what they return, how they end, and who gets a connection.
 
+mod child;
+
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -189,4 +192,70 @@ fn several_addresses_can_be_listened_on() {
     let addrs = addrs.unwrap();
     assert_eq!(addrs[0], addrs[1]);
     assert_ne!(addrs[0][0], addrs[0][1]);
+}
+
+#[test]
+fn all_who_accept_in_one_loop_get_a_connection_and_who_gives_up_gets_none() {
+    let (sender, receiver) = mpsc::channel::<SocketAddr>();
+    let client = thread::spawn(move || {
+        let addr = receiver.recv().unwrap();
+        let clients: Vec<_> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for mut client in clients {
+            let mut answer = [0];
+            client.read_exact(&mut answer).unwrap();
+        }
+    });
+    let sender = Mutex::new(sender);
+    let served = cores(1, |core| {
+        let sender = sender.lock().unwrap().clone();
+        async move {
+            let listener = Rc::new(core.listen("127.0.0.1:0").await?);
+            let given_up = popleft::time::timeout(Duration::from_millis(10), listener.accept());
+            assert!(given_up.await.is_err());
+            let accepting: Vec<_> = (0..4)
+                .map(|_| {
+                    let listener = listener.clone();
+                    popleft::spawn(async move {
+                        let (client, _) = listener.accept().await?;
+                        client.write_all(b"x").await
+                    })
+                })
+                .collect();
+            popleft::yield_now().await;
+            sender.send(listener.local_addr()).unwrap();
+            for task in accepting {
+                let limit = Duration::from_secs(20);
+                popleft::time::timeout(limit, task).await.unwrap().unwrap()?;
+            }
+            Ok::<_, io::Error>(())
+        }
+    });
+    served.unwrap();
+    drop(sender);
+    client.join().unwrap();
+}
+
+#[test]
+#[cfg(feature = "record")]
+fn where_a_core_waits_is_the_line_of_its_await() {
+    // Recording is for the whole process.
+    if child::stderr_of("where_a_core_waits_is_the_line_of_its_await").is_some() {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("popleft-cores-{}", std::process::id()));
+    popleft::record::record_all(&path).unwrap();
+    let result = cores(1, |core| async move {
+        let listener = core.listen("localhost:0").await?;
+        let wait = popleft::time::timeout(Duration::from_millis(10), listener.accept());
+        Ok::<_, io::Error>(wait.await.is_err())
+    });
+    assert_eq!(result.unwrap(), [true]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut lines = text.lines();
+    assert!(lines.any(|line| line.contains("spawn") && line.contains("tests/cores.rs:")), "{text}");
+    assert!(lines.any(|line| line.contains("read") && line.contains("tests/cores.rs:")), "{text}");
+    // Where one loop accepts for all, the task that does is the library's own.
+    let is_own = |line: &str| line.contains("src/cores.rs:") && !cfg!(popleft_portable);
+    assert!(!text.lines().any(is_own), "{text}");
 }

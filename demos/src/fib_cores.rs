@@ -134,8 +134,7 @@ async fn serve_until_asked_to_stop(
         fib_server(listener, server.clone()).await
     };
     // The first to end drops the other one, and the listener with it.
-    let stopped = future::or(async { Ok(asked_to_stop.await) }, serving);
-    stopped.await.context("cannot accept clients")?;
+    future::or(asked_to_stop, serving).await.context("cannot accept clients")?;
     server.stop().await;
     Ok(())
 }

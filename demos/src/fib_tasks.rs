@@ -179,22 +179,22 @@ async fn serve_until_asked_to_stop(
     cli::announce(addr)?;
     // The first to end drops the other one, and the listener with it.
     let serving = fib_server(listener, server.clone());
-    let stopped = future::or(async { Ok(asked_to_stop.await) }, serving);
-    stopped.await.context("cannot accept clients")?;
+    future::or(asked_to_stop, serving).await.context("cannot accept clients")?;
     server.stop().await;
     Ok(())
 }
 
 /// Waits for Ctrl-C or SIGTERM, counted from this call.
-pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = io::Result<()>>> {
     let interrupt = signal::listen(signal::SIGINT).context(CANNOT_CATCH)?;
     let terminate = signal::listen(signal::SIGTERM).context(CANNOT_CATCH)?;
     Ok(future::or(heard(interrupt), heard(terminate)))
 }
 
-/// Whatever else fails meanwhile, a server has to hear that it is to stop.
-async fn heard(signal: Signals) {
+/// Whatever else fails meanwhile, a server has to hear that it is to stop: so this never fails.
+async fn heard(signal: Signals) -> io::Result<()> {
     while signal.recv().await.is_err() {
         sleep(PAUSE).await;
     }
+    Ok(())
 }

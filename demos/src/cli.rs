@@ -1,11 +1,14 @@
 //! What the servers' command lines have in common, and the first and last things a server does.
 
 use std::ffi::OsString;
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -215,6 +218,32 @@ fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// This very program, to be started once more. What runs is meant, also when its file has been
+/// replaced or built anew meanwhile, and so its path leads to another program or to none.
+///
+/// # Errors
+///
+/// When the system does not tell where the program is.
+pub fn this_program() -> io::Result<Command> {
+    /// No path but a link that Linux keeps, to the very file that this process runs.
+    const WHAT_RUNS: &str = "/proc/self/exe";
+    let mut path = std::env::current_exe()?;
+    if let Ok(runs) = fs::metadata(WHAT_RUNS)
+        && !fs::metadata(&path).is_ok_and(|found| is_same_file(&found, &runs))
+    {
+        path = WHAT_RUNS.into();
+    }
+    let mut program = Command::new(path);
+    if let Some(name) = std::env::args_os().next() {
+        program.arg0(name);
+    }
+    Ok(program)
+}
+
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 /// The arguments of this process, without its name.
 pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1)
@@ -232,19 +261,34 @@ pub(crate) fn grouped(digits: &str) -> String {
     grouped
 }
 
-/// Says on the first line of stdout where the server listens.
+/// Says on the first line of stdout where the server listens. By then it has all that it needs: who
+/// reads the line may connect, and what fails from now on is to cost no more than a connection.
 ///
 /// # Errors
 ///
-/// When this gets lost. That nobody reads it is no error: whoever started the server may not care,
-/// and have closed the pipe.
+/// When there is no descriptor even for one client, and when the line gets lost. That nobody reads
+/// it is no error: whoever started the server may not care, and have closed the pipe.
 pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
+    let for_a_client = Socket::new(Domain::for_address(addr), Type::STREAM, None);
+    drop(for_a_client.context("no client could be served")?);
+    if addr.ip().to_canonical().is_unspecified() {
+        output::complain(format_args!("{}", open_to_the_network(addr)));
+    }
     let mut stdout = output::stdout();
     let said = writeln!(stdout, "listening on {addr}").and_then(|()| stdout.flush());
-    said.map_err(anyhow::Error::from).or_else(|error| match output::nobody_reads(&error) {
-        true => Ok(()),
-        false => Err(error),
-    })
+    match said.map_err(anyhow::Error::from) {
+        Err(error) if !output::nobody_reads(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn open_to_the_network(addr: SocketAddr) -> String {
+    format!(
+        "warning: {} means all addresses of this machine: the server is open to the network \
+         (--addr 127.0.0.1:{} is not)",
+        addr.ip(),
+        addr.port()
+    )
 }
 
 /// Tries every address that `addr` stands for.

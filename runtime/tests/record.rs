@@ -696,6 +696,21 @@ fn after_a_header(lines: &str) -> Vec<u8> {
 }
 
 #[test]
+fn an_error_quotes_only_the_beginning_of_what_is_wrong() {
+    let long = "well at line 5, ".repeat(50_000);
+    for bad in [
+        format!(r#"{{"seq":1,"t_ns":5,"kind":"done","task":0,"how":"{long}"}}"#),
+        format!(r#"{{"seq":1,"t_ns":5,"kind":"poll","task":"{long}"}}"#),
+        format!(r#"{{"seq":"{long}","t_ns":5,"kind":"poll","task":0}}"#),
+    ] {
+        let bytes = after_a_header(&format!("{bad}\n"));
+        let error = Reader::new(&*bytes).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("line 2: ") && error.contains("well at line 5, well"), "{error}");
+        assert!(error.ends_with("..") && error.len() < 200, "{error}");
+    }
+}
+
+#[test]
 fn a_line_that_is_no_entry_is_named() {
     let good = r#"{"seq":0,"t_ns":5,"kind":"poll","task":0}"#;
     let cases = [

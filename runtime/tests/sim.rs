@@ -192,7 +192,7 @@ fn a_job_finds_itself_outside_the_loop_as_on_a_thread() {
         let handle = Handle::current().unwrap();
         let blocks = spawn_blocking(move || handle.spawn(async {}).wait());
         let error = blocks.await.unwrap_err().to_string();
-        assert!(error.contains("would block the runtime"), "{error}");
+        assert!(error.contains("would block the loop"), "{error}");
         let nested = spawn_blocking(|| Sim::new().run(async {}));
         let error = nested.await.unwrap_err().to_string();
         assert!(error.contains("cannot simulate inside a runtime"), "{error}");

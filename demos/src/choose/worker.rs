@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -96,8 +95,8 @@ pub(super) fn work(args: impl Iterator<Item = OsString>) -> ExitCode {
         ));
         return ExitCode::from(2);
     };
-    if let Err(error) = thread::Builder::new().spawn(end_with_the_server) {
-        output::complain(format_args!("choose: a worker process cannot start a thread: {error}"));
+    if let Err(error) = end_with_the_server() {
+        output::complain(format_args!("choose {WORKER}: {error:#}"));
         return ExitCode::FAILURE;
     }
     match work_on_all(io, cpu) {

@@ -1,0 +1,120 @@
+"""Reads the counts of lines that .ci/coverage has made, and judges them.
+
+    python3 .ci/coverage.py LINES ACCEPTED LEAST
+
+ACCEPTED holds a line for each function of which some lines are run by no test:
+`FILE | FUNCTION | why`. It fails for one that is not listed, for one that is listed and has no
+such line any more, and when less than LEAST percent of all lines are run.
+"""
+
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+FUNCTION = re.compile(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |async |unsafe )*fn (\w+)")
+OF_TYPE = re.compile(r"^( *)(?:unsafe )?(?:impl|trait|pub trait|pub\(crate\) trait)\b(.*)\{")
+
+
+def counts(path):
+    """{file: {line: how often it was run}}"""
+    found = defaultdict(lambda: defaultdict(int))
+    file = None
+    for line in Path(path).read_text().splitlines():
+        if line.startswith("SF:"):
+            file = line[3:]
+        elif line.startswith("DA:"):
+            number, count = line[3:].split(",")[:2]
+            found[file][int(number)] = max(found[file][int(number)], int(count))
+    return found
+
+
+def test_lines(source):
+    """The numbers of the lines in test modules: from `#[cfg(test)]` to the end of the module."""
+    inside = set()
+    end = None
+    for number, line in enumerate(source, 1):
+        if end is None and line == "#[cfg(test)]":
+            end = "}"
+        if end is not None:
+            inside.add(number)
+            if line == end or (line.endswith(";") and not line.startswith(" ")):
+                end = None
+    return inside
+
+
+def function_at(source, number):
+    """`Type::function` for the innermost function around a line."""
+    indent = len(source[number - 1]) - len(source[number - 1].lstrip())
+    name = None
+    for line in reversed(source[:number]):
+        if name is None:
+            match = FUNCTION.match(line)
+            if match and len(match[1]) <= indent:
+                name, indent = match[2], len(match[1])
+        else:
+            match = OF_TYPE.match(line)
+            if match and len(match[1]) < indent:
+                return f"{type_of(match[2])}::{name}"
+            if FUNCTION.match(line) and len(FUNCTION.match(line)[1]) < indent:
+                break
+    return name or "(outside of functions)"
+
+
+def type_of(header):
+    header = re.sub(r"<[^<>]*>", "", re.sub(r"<[^<>]*>", "", header))
+    header = header.split(" where ")[0].split(" for ")[-1].strip()
+    return re.sub(r":.*", "", header).split("::")[-1].strip()
+
+
+def accepted(path):
+    reasons = {}
+    for line in Path(path).read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            file, function, why = (part.strip() for part in line.split("|", 2))
+            reasons[file, function] = why
+    return reasons
+
+
+def main(lines, accepted_path, least):
+    here = Path.cwd()
+    table, missed = [], defaultdict(list)
+    for file, found in sorted(counts(lines).items()):
+        path = Path(file).relative_to(here)
+        if path.name == "tests.rs":
+            continue
+        source = path.read_text().splitlines()
+        skipped = test_lines(source)
+        found = {number: count for number, count in found.items() if number not in skipped}
+        not_run = sorted(number for number, count in found.items() if count == 0)
+        table.append((str(path), len(found), len(not_run)))
+        for number in not_run:
+            function = function_at(source, number)
+            missed[str(path.relative_to("runtime/src")), function].append((number, source[number - 1]))
+
+    reasons = accepted(accepted_path)
+    print("\nLines that no test runs")
+    for (file, function), rows in missed.items():
+        print(f"\n  {file} | {function} | {reasons.get((file, function), 'NOT LISTED')}")
+        for number, text in rows:
+            print(f"  {number:5} {text}")
+
+    print(f"\n{'file':44} {'lines':>6} {'not run':>8} {'run':>8}")
+    table.append(("all", sum(row[1] for row in table), sum(row[2] for row in table)))
+    for path, of, not_run in table:
+        print(f"{path:44} {of:6} {not_run:8} {100 * (of - not_run) / max(of, 1):7.2f} %")
+
+    share = 100 * (table[-1][1] - table[-1][2]) / table[-1][1]
+    problems = [f"{file} | {function} | is not listed" for file, function in missed if (file, function) not in reasons]
+    problems += [f"{file} | {function} | is listed, and all its lines are run" for file, function in reasons if (file, function) not in missed]
+    if share < least:
+        problems.append(f"{share:.2f} % of the lines are run, fewer than {least} %")
+    for problem in problems:
+        print(f"{accepted_path}: {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))

@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-FUNCTION = re.compile(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |async |unsafe )*fn (\w+)")
+FUNCTION = re.compile(r"^( *)(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe )*fn (\w+)")
 OF_TYPE = re.compile(r"^( *)(?:unsafe )?(?:impl|trait|pub trait|pub\(crate\) trait)\b(.*)\{")
 
 

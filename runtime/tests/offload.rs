@@ -451,6 +451,21 @@ fn a_job_outside_is_refused() {
     drop(spawn_blocking(|| ()));
 }
 
+/// Bounds the memory of this process: `more` bytes than it has now, or no bound.
+#[cfg(target_os = "linux")]
+fn set_limit(more: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    let used = pages * rustix::param::page_size() as u64;
+    let limit = Rlimit { current: more.map(|more| used + more), maximum: None };
+    setrlimit(Resource::As, limit).unwrap();
+}
+
+/// Not even the address space for one more stack, but enough for small things.
+#[cfg(target_os = "linux")]
+const LITTLE: u64 = 1 << 20;
+
 #[cfg(target_os = "linux")]
 #[test]
 fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
@@ -458,24 +473,13 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
     if child::stderr_of(test).is_some() {
         return;
     }
-    // Not even the address space for one more stack, but enough for small things.
-    let set_limit = |limit| {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let limit = Rlimit { current: limit, maximum: None };
-        setrlimit(Resource::As, limit).unwrap();
-    };
-    let used = || {
-        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
-        pages * rustix::param::page_size() as u64
-    };
-    const LITTLE: u64 = 1 << 20;
     popleft::run(async {
-        set_limit(Some(used() + LITTLE));
+        set_limit(Some(LITTLE));
         let refused = spawn_blocking(|| ()).await.unwrap_err();
         let reason: &io::Error = refused.not_started_because().unwrap();
         assert_eq!(reason.kind(), io::ErrorKind::WouldBlock, "{reason}");
         assert!(refused.to_string().contains("never began"), "{refused}");
+        assert!(std::error::Error::source(&refused).is_some());
         set_limit(None);
 
         let gate = Gate::default();
@@ -486,7 +490,7 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
             closed.wait();
         });
         begins.recv_timeout(LIMIT).unwrap();
-        set_limit(Some(used() + LITTLE));
+        set_limit(Some(LITTLE));
         let second = spawn_blocking(|| "waited");
         yield_now().await;
         assert!(!second.is_finished());
@@ -494,5 +498,20 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
         first.await.unwrap();
         assert_eq!(second.await.unwrap(), "waited");
         set_limit(None);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_job_that_no_thread_can_be_started_for_fails_also_where_somebody_listens() {
+    let test = "a_job_that_no_thread_can_be_started_for_fails_also_where_somebody_listens";
+    if child::stderr_of(test).is_some() {
+        return;
+    }
+    Runtime::builder().listener(|_| ()).build().unwrap().block_on(async {
+        set_limit(Some(LITTLE));
+        let refused = spawn_blocking(|| ()).await.unwrap_err();
+        set_limit(None);
+        assert!(refused.not_started_because().is_some(), "{refused}");
     });
 }

@@ -4,11 +4,13 @@
 // Futures and handles are carried out of the runs that made them.
 #![allow(clippy::async_yields_async)]
 
+mod child;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use futures_lite::future::{block_on, poll_once};
 use popleft::event::Event;
 use popleft::net::UnixStream;
 use popleft::time::{sleep, timeout};
-use popleft::{Handle, JoinHandle, Lost, Runtime, spawn, spawn_blocking, yield_now};
+use popleft::{Handle, JoinHandle, Lost, RunError, Runtime, spawn, spawn_blocking, yield_now};
 
 /// Far longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -92,6 +94,103 @@ fn a_waker_may_use_the_runtime_when_it_is_woken_and_when_it_is_dropped() {
         let remote = Handle::current().unwrap().spawn(async { 5 });
         assert_eq!(rudely(remote).await.unwrap(), 5);
         TASK.set(None);
+    });
+}
+
+/// Passes a wake on to whoever polled last.
+#[derive(Default)]
+struct Relay(Mutex<Option<Waker>>);
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        if let Some(waker) = &*self.0.lock().unwrap() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Awaits `future` through the same foreign waker at every poll, and polls it twice each time: as
+/// a future is polled inside a `select`.
+async fn through_a_relay<F: Future + Unpin>(mut future: F) -> F::Output {
+    let relay = Arc::new(Relay::default());
+    let waker = Waker::from(relay.clone());
+    let relayed = poll_fn(|cx| {
+        *relay.0.lock().unwrap() = Some(cx.waker().clone());
+        let cx = &mut Context::from_waker(&waker);
+        match Pin::new(&mut future).poll(cx) {
+            Poll::Pending => Pin::new(&mut future).poll(cx),
+            ready => ready,
+        }
+    });
+    timeout(LIMIT, relayed).await.expect("a wake through a relay was lost")
+}
+
+#[test]
+fn whatever_is_awaited_through_a_foreign_waker_is_woken_by_it_and_told() {
+    let set = Rc::new(RefCell::new(vec![]));
+    let kept = set.clone();
+    let runtime = Runtime::builder()
+        .listener(move |event| {
+            if let Event::TimerFired { task, .. } = event {
+                kept.borrow_mut().push(*task);
+            }
+        })
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        through_a_relay(sleep(Duration::from_millis(2))).await;
+        // Whom it wakes is not known, so the event names no task.
+        assert_eq!(*set.borrow(), [None]);
+        through_a_relay(Box::pin(yield_now())).await;
+        let task = spawn(async {
+            yield_now().await;
+            3
+        });
+        assert_eq!(through_a_relay(task).await.unwrap(), 3);
+        assert_eq!(through_a_relay(spawn_blocking(|| 4)).await.unwrap(), 4);
+    });
+}
+
+#[test]
+fn a_join_that_was_polled_with_another_tasks_waker_is_no_hope_for_that_task() {
+    let test = "a_join_that_was_polled_with_another_tasks_waker_is_no_hope_for_that_task";
+    if child::stderr_of(test).is_some() {
+        return;
+    }
+    let result = Runtime::new().unwrap().try_block_on(async {
+        let kept = Rc::new(RefCell::new(None));
+        let there = kept.clone();
+        drop(spawn(poll_fn(move |cx| {
+            *there.borrow_mut() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        })));
+        yield_now().await;
+        let waker = kept.take().unwrap();
+        let mut joined = spawn(pending::<()>());
+        let cx = &mut Context::from_waker(&waker);
+        assert!(Pin::new(&mut joined).poll(cx).is_pending());
+        drop(waker);
+        // The only waker of the first task is now held by the second, which nobody can wake: that
+        // is certain, and said at once.
+        pending::<()>().await;
+    });
+    assert_eq!(result, Err(RunError::Stalled));
+}
+
+#[test]
+fn a_lock_that_was_asked_for_in_one_task_can_be_awaited_in_another() {
+    popleft::run(async {
+        let lock = Rc::new(popleft::sync::Mutex::new(0));
+        let held = lock.lock().await;
+        let asks = lock.clone();
+        // Boxed, so that it can go on in another task.
+        let mut asking = Box::pin(async move { *asks.lock().await += 1 });
+        assert!(poll_once(&mut asking).await.is_none());
+        let other = spawn(asking);
+        yield_now().await;
+        drop(held);
+        timeout(LIMIT, other).await.expect("the lock was not handed on").unwrap();
+        assert_eq!(*lock.lock().await, 1);
     });
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use popleft::event::Event;
+use popleft::generator::{Generator, Resumed, Yielder};
 use popleft::net::UnixStream;
 use popleft::time::{sleep, timeout};
 use popleft::{Handle, JoinHandle, Lost, RunError, Runtime, spawn, spawn_blocking, yield_now};
@@ -192,6 +193,20 @@ fn a_lock_that_was_asked_for_in_one_task_can_be_awaited_in_another() {
         timeout(LIMIT, other).await.expect("the lock was not handed on").unwrap();
         assert_eq!(*lock.lock().await, 1);
     });
+}
+
+#[test]
+fn a_yield_that_is_polled_twice_in_one_turn_hands_its_value_out_once() {
+    let mut generator = Generator::new(async |yielder: Yielder<i32, i32>| {
+        let mut yielding = yielder.yield_(1);
+        poll_fn(|cx| match Pin::new(&mut yielding).poll(cx) {
+            Poll::Pending => Pin::new(&mut yielding).poll(cx),
+            ready => ready,
+        })
+        .await
+    });
+    assert!(matches!(generator.resume(0), Resumed::Yielded(1)));
+    assert!(matches!(generator.resume(5), Resumed::Complete(5)));
 }
 
 // ===== destructors ==============================================================================

@@ -388,3 +388,31 @@ fn a_join_handle_that_is_polled_outside_brings_the_result_of_later_runs() {
     });
     assert_eq!(block_on(task).unwrap(), 3);
 }
+
+#[test]
+fn a_loop_that_has_had_a_crowd_goes_on_when_it_has_gone() {
+    popleft::run(async {
+        for round in 0..2 {
+            let crowd: Vec<_> = (0..10_000).map(|number| spawn(async move { number })).collect();
+            for (number, one) in crowd.into_iter().enumerate() {
+                assert_eq!(one.await.unwrap(), number, "round {round}");
+            }
+            // The loop sleeps, and gives back what only a crowd needs.
+            timeout(LIMIT, sleep(Duration::from_millis(1))).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_runtime_that_cannot_be_made_is_an_error_or_a_panic_that_says_so() {
+    let test = "a_runtime_that_cannot_be_made_is_an_error_or_a_panic_that_says_so";
+    if child::stderr_of(test).is_some() {
+        return;
+    }
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
+    assert!(popleft::try_run(async {}).is_err());
+    let panic = std::panic::catch_unwind(|| popleft::run(async {})).unwrap_err();
+    let text = panic.downcast::<String>().unwrap();
+    assert!(text.contains("cannot make"), "{text}");
+}

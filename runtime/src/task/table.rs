@@ -488,4 +488,23 @@ mod tests {
         let body = size_of_body(&future);
         assert!(row + record + body <= 192, "row {row} + record {record} + body {body}");
     }
+
+    #[test]
+    fn a_large_table_grows_by_an_eighth_at_a_time() {
+        let waiter = crate::reactor::wait::Waiter::new().unwrap();
+        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let table = Table::new();
+        let mut capacities = vec![];
+        for _ in 0..20_000 {
+            let new = NewTask { name: None, spawned_at: Place::UNKNOWN, waits_for: None };
+            table.insert(new, &inbox, 0, |_| None);
+            let capacity = table.slots.borrow().capacity();
+            if capacities.last() != Some(&capacity) {
+                capacities.push(capacity);
+            }
+        }
+        for pair in capacities.windows(2) {
+            assert_eq!(pair[1], pair[0] + (pair[0] / 8).max(FEWEST_NEW_SLOTS));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,6 +18,7 @@ use super::socket::{TcpSocket, descriptor_of, not_of_the_system};
 use crate::event::Place;
 use crate::network::Watched;
 use crate::reactor::source::{Ticket, Way};
+use crate::turn;
 
 /// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
 /// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
@@ -140,6 +141,23 @@ fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> 
     Ok(length)
 }
 
+/// A read that waits for nothing where there is no room for anything. The system would have it wait
+/// until something is there.
+pub(super) fn unless_empty(
+    is_empty: bool,
+    mut read: impl Future<Output = io::Result<usize>> + Unpin,
+) -> impl Future<Output = io::Result<usize>> {
+    poll_fn(move |cx| if is_empty { read_nothing(cx) } else { Pin::new(&mut read).poll(cx) })
+}
+
+fn read_nothing(cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    turn::take_share(cx).map(|()| Ok(0))
+}
+
+fn are_empty(buffers: &[IoSliceMut<'_>]) -> bool {
+    buffers.iter().all(|buffer| buffer.is_empty())
+}
+
 impl<T: Socket> Stream<T> {
     pub(super) fn new(io: Async<T::Held>) -> Self {
         Stream { io, reading: Cell::new(None), writing: Cell::new(None) }
@@ -166,7 +184,8 @@ impl<T: Socket> Stream<T> {
     }
 
     /// Reads what there is, at most as much as `buffer` holds, waiting until there is something.
-    /// Returns how much it was; 0 is the end: the other side sends no more.
+    /// Returns how much it was; 0 is the end: the other side sends no more. Into an empty buffer it
+    /// reads nothing, at once.
     ///
     /// Dropping the future loses no bytes.
     #[track_caller]
@@ -174,7 +193,8 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Read, |socket| receive(&self.io, socket, buffer))
+        let is_empty = buffer.is_empty();
+        unless_empty(is_empty, self.io.operation(Way::Read, |io| receive(&self.io, io, buffer)))
     }
 
     /// The same into several buffers, one after the other.
@@ -183,7 +203,8 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffers: &'a mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Read, |socket| socket.receive_vectored(buffers))
+        let is_empty = are_empty(buffers);
+        unless_empty(is_empty, self.io.operation(Way::Read, |io| io.receive_vectored(buffers)))
     }
 
     /// Reads until `buffer` is full.
@@ -473,6 +494,9 @@ impl<T: Socket> AsyncRead for &Stream<T> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return read_nothing(cx);
+        }
         self.poll_read_with(cx, |socket| receive(&self.io, socket, buffer))
     }
 
@@ -481,6 +505,9 @@ impl<T: Socket> AsyncRead for &Stream<T> {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if are_empty(buffers) {
+            return read_nothing(cx);
+        }
         self.poll_read_with(cx, |socket| socket.receive_vectored(buffers))
     }
 }

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::address::{ToSocketAddrs, resolve};
 use super::async_io::{Async, Wait};
 use super::socket::{ListeningSocket, TcpSocket, descriptor_of, not_of_the_system};
-use super::stream::Stream;
+use super::stream::{Stream, unless_empty};
 use crate::network::Listen;
 use crate::reactor::source::Way;
 use crate::time::Sleep;
@@ -293,7 +293,8 @@ impl TcpStream {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io().operation(Way::Read, |socket| socket.peek(buffer))
+        let is_empty = buffer.is_empty();
+        unless_empty(is_empty, self.io().operation(Way::Read, |socket| socket.peek(buffer)))
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier

@@ -358,6 +358,30 @@ fn the_same_seed_makes_the_same_run_and_its_schedule_makes_it_again() {
     assert!(schedules.len() > 50, "{}", schedules.len());
 }
 
+#[cfg(feature = "record")]
+#[test]
+fn each_run_is_recorded_to_sinks_of_its_own_and_all_are_given_the_same() {
+    use popleft::record::Memory;
+
+    let made: Log<Memory> = Log::default();
+    let sink = || {
+        let made = made.clone();
+        move || {
+            let memory = Memory::all();
+            made.borrow_mut().push(memory.clone());
+            memory
+        }
+    };
+    let sim = Sim::new().seed(7).record(sink()).record(sink());
+    for _ in 0..2 {
+        sim.run(async { join_all([1, 2, 3].map(|_| spawn(yield_now()))).await });
+    }
+    let recordings: Vec<_> = made.take().iter().map(Memory::entries).collect();
+    assert_eq!(recordings.len(), 4);
+    assert!(recordings[0].len() > 10);
+    assert!(recordings.iter().all(|recording| *recording == recordings[0]));
+}
+
 #[test]
 fn unless_it_is_told_otherwise_it_takes_the_order_of_the_real_loop() {
     let order = |run: &dyn Fn(Pin<Box<dyn Future<Output = ()>>>)| {

@@ -3,6 +3,8 @@
 mod server_process;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -182,6 +184,77 @@ fn a_request_that_is_refused_is_an_error_that_tells_why() {
         assert!(said.contains("refused \"90\""), "{said}");
         assert!(said.contains("above 45"), "{said}");
     }
+}
+
+/// A server that reads a request and answers with these bytes, over and over or once.
+fn server_that_answers(bytes: &'static [u8], over_and_over: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                assert!(client.read(&mut [0; 64]).unwrap() > 0);
+                while client.write_all(bytes).is_ok() && over_and_over {}
+                if !over_and_over {
+                    // The client says goodbye first.
+                    let _ = client.read_to_end(&mut vec![]);
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[test]
+fn a_line_without_an_end_is_an_error_before_it_fills_the_memory() {
+    for bytes in [&[b'5'; 4096][..], b"error: \x1b[31m"] {
+        let addr = server_that_answers(bytes, true);
+        for program in [PERF1, PERF2] {
+            let load = Running::start(program, &["--addr", &addr]);
+            let (code, said) = load.wait();
+            assert_eq!(code, Some(1), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.len() < 500, "{said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_server_says_is_shown_and_not_obeyed() {
+    let addr =
+        server_that_answers(b"error: \x1b]0;title\x07\x1b[2J\xc2\x9b31m\xff\rall is well\n", false);
+    let shown = r"\u{1b}]0;title\u{7}\u{1b}[2J\u{9b}31m";
+    let shown = format!("{shown}\u{fffd}\\rall is well\n");
+    for program in [PERF1, PERF2] {
+        let output = run(program, &["--addr", &addr, "--n", "5"]);
+        assert_eq!(output.status.code(), Some(1));
+        let program = program.rsplit('/').next().unwrap();
+        let expected = format!("{program}: the server refused \"5\": {shown}");
+        assert_eq!(text(&output.stderr), expected);
+    }
+    let mut client = Running::start(CLIENT, &[&addr]);
+    client.0.stdin.take().unwrap().write_all(b"5\n").unwrap();
+    let mut said = String::new();
+    client.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, format!("error: {shown}"));
+    assert_eq!(client.wait(), (Some(0), String::new()));
+}
+
+#[test]
+fn half_an_answer_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        assert!(client.read(&mut [0; 64]).unwrap() > 0);
+        client.write_all(b"5").unwrap();
+    });
+    let output = run(PERF1, &["--addr", &addr]);
+    server.join().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).contains("closed the connection"), "{output:?}");
 }
 
 #[test]

@@ -8,11 +8,22 @@
 mod laws;
 mod server_process;
 
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, BufReader};
 use std::io::{Read, Write};
+#[cfg(target_os = "linux")]
+use std::net::TcpListener;
 use std::net::TcpStream;
+#[cfg(target_os = "linux")]
+use std::process::{Command, Stdio};
+use std::thread;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 use rustix::process::Signal;
 
+#[cfg(target_os = "linux")]
+use server_process::{CORES, LONG, Running, Server};
 use server_process::{Client, EVERY_KIND, Kind, at_once, run, text};
 
 laws![
@@ -84,7 +95,7 @@ fn it_ends_soon_although_somebody_never_reads() {
         assert_eq!(client.ask("5"), "5");
         let sending = client.stream().try_clone().unwrap();
         // More than fits on the way there and back; it fails when the server is gone.
-        let sender = std::thread::spawn(move || {
+        let sender = thread::spawn(move || {
             let everything = vec![b'\n'; 16 << 20];
             (&sending).write_all(&everything)
         });
@@ -169,4 +180,95 @@ fn a_port_that_is_taken_is_an_error_that_names_it(kind: Kind) {
     assert!(said.contains(&server.addr), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(server.connect().ask("10"), "55");
+}
+
+/// Without enough descriptors it either does not start, and says what it could not do, or it works.
+#[cfg(target_os = "linux")]
+#[test]
+fn with_any_number_of_descriptors_it_works_or_says_at_once_what_it_lacks() {
+    at_once(&EVERY_KIND, |kind| {
+        let (mut refused, mut served) = (0, 0);
+        for limit in 5..=40 {
+            let mut limited = with_descriptors(limit, kind.program);
+            let mut running = Running(
+                limited.args(kind.options).args(["--addr", "127.0.0.1:0"]).spawn().unwrap(),
+            );
+            let mut line = String::new();
+            BufReader::new(running.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            match line.trim_end().strip_prefix("listening on ") {
+                Some(addr) => {
+                    served += 1;
+                    assert_eq!(Client::connect(addr).ask("10"), "55", "{limit}");
+                    running.signal(Signal::TERM);
+                    let (code, said) = running.wait();
+                    assert_eq!(code, Some(0), "{limit}: {said}");
+                }
+                None => {
+                    refused += 1;
+                    let (code, said) = running.wait();
+                    assert_eq!(code, Some(1), "{limit}: {said}");
+                    assert_eq!(said.lines().count(), 1, "{limit}: {said}");
+                    let act = said.split(": ").nth(1).unwrap();
+                    assert!(act.starts_with("cannot ") || act.starts_with("no "), "{said}");
+                    assert!(said.ends_with(": Too many open files (os error 24)\n"), "{said}");
+                }
+            }
+        }
+        assert!(refused > 0 && served > 0, "{refused} and {served}");
+    });
+}
+
+/// A program, with a limit of open files.
+#[cfg(target_os = "linux")]
+fn with_descriptors(limit: u32, program: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {limit} && exec \"$@\"");
+    command.args(["-c", &script, "sh", program]).env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Clients that come while its loops are being made, and use up all descriptors if they are let in.
+#[cfg(target_os = "linux")]
+#[test]
+fn clients_cannot_keep_a_server_of_many_loops_from_starting() {
+    for _ in 0..10 {
+        // On an address of its own nobody else gets the port meanwhile.
+        let addr = TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();
+        let (server, clients) = thread::scope(|scope| {
+            let crowd = scope.spawn(|| {
+                let mut clients = vec![];
+                let deadline = Instant::now() + LONG;
+                while clients.len() < 100 && Instant::now() < deadline {
+                    // Refused until there is a listener.
+                    clients.extend(TcpStream::connect(addr));
+                }
+                clients
+            });
+            let mut command = with_descriptors(64, CORES.program);
+            command.args(["--cores", "4", "--addr", &addr.to_string()]);
+            (Server::start(command), crowd.join().unwrap())
+        });
+        drop(clients);
+        assert_eq!(server.connect().ask("10"), "55");
+        server.signal(Signal::TERM);
+        server.wait_for_a_clean_end();
+    }
+}
+
+#[test]
+fn an_address_that_is_open_to_the_network_is_warned_of_in_one_line() {
+    at_once(&EVERY_KIND, |kind| {
+        for addr in ["0.0.0.0:0", "[::]:0"] {
+            let mut server = kind.start_at(addr, &[]);
+            let warning = server.complaint();
+            assert!(warning.contains("open to the network"), "{warning}");
+            assert!(warning.contains("127.0.0.1"), "{warning}");
+            assert!(!server.has_a_complaint());
+        }
+        let server = kind.start_at("127.0.0.1:0", &[]);
+        assert_eq!(server.connect().ask("10"), "55");
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_for_a_clean_end(), "");
+    });
 }

@@ -4,6 +4,7 @@
 //! meets all of them; the medians of the rounds are compared.
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use popleft_demos::{cli, output};
 use serde::Serialize;
 
 use crate::child::{Running, Task, Usage, done};
@@ -187,35 +189,41 @@ pub struct Report {
 
 /// Runs the bench with the arguments of this process.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
-    if options.list {
-        list();
-        return ExitCode::SUCCESS;
-    }
-    match build_again(&options).and_then(|()| run(&options)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("peers: {error:#}");
-            ExitCode::FAILURE
+    cli::run("peers", cli::arguments(), |options: Options| {
+        if options.list {
+            return Ok(list(&mut output::stdout())?);
         }
-    }
+        for path in options.html.iter().chain(options.json_file()) {
+            output::can_be_written(path)?;
+        }
+        build_again(&options)?;
+        run(&options)
+    })
 }
 
-fn list() {
-    println!("rows");
+fn list(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "rows")?;
     for row in rows::ALL {
-        println!("  {:18}{}", row.name, row.title);
+        writeln!(out, "  {:18}{}", row.name, row.title)?;
     }
-    println!("tables");
+    writeln!(out, "tables")?;
     for (name, title) in TABLES {
-        println!("  {name:18}{title}");
+        writeln!(out, "  {name:18}{title}")?;
     }
-    println!("runtimes");
+    writeln!(out, "runtimes")?;
     for (name, title) in peers::ALL {
         match peers::why_not(name) {
-            None => println!("  {name:18}{title}"),
-            Some(why) => println!("  {name:18}{title} ({why})"),
+            None => writeln!(out, "  {name:18}{title}")?,
+            Some(why) => writeln!(out, "  {name:18}{title} ({why})")?,
         }
+    }
+    Ok(())
+}
+
+impl Options {
+    /// Where the JSON goes, unless that is standard output.
+    fn json_file(&self) -> Option<&PathBuf> {
+        self.json.as_ref().filter(|path| path.as_os_str() != "-")
     }
 }
 
@@ -231,7 +239,7 @@ fn build_again(options: &Options) -> anyhow::Result<()> {
     if options.as_built || folder.ends_with("measured") {
         return Ok(());
     }
-    eprintln!("peers: building all with fat link-time optimisation (once; some minutes)");
+    output::complain("peers: building all with fat link-time optimisation (once; some minutes)");
     let mut build = Command::new(cargo);
     build.args(["build", "--profile", "measured", "-p", "popleft-benches", "--bin", "peers"]);
     build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -253,16 +261,14 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let report = bench.measure()?;
     bench.progress.finish_and_clear();
     let json = serde_json::to_string_pretty(&report)? + "\n";
-    match &options.json {
-        Some(path) if path.as_os_str() == "-" => print!("{json}"),
-        _ => print!("{}", report::text(&report)),
-    }
-    if let Some(path) = options.json.as_ref().filter(|path| path.as_os_str() != "-") {
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    let prints_json = options.json.is_some() && options.json_file().is_none();
+    let said = if prints_json { &json } else { &report::text(&report) };
+    output::stdout().write_all(said.as_bytes())?;
+    if let Some(path) = options.json_file() {
+        output::write_file(path, &json)?;
     }
     if let Some(path) = &options.html {
-        let page = report::html(&report);
-        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        output::write_file(path, &report::html(&report))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{env, process, thread};
 
 use anyhow::{Context, bail};
+use popleft_demos::output;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -100,13 +101,13 @@ pub fn main() -> Option<ExitCode> {
     if let Ok(core) = core.parse()
         && let Err(why) = stay_on_core(core)
     {
-        eprintln!("{why}");
+        output::complain(why);
     }
     let task = serde_json::from_str(&task).expect("the bench writes what its children read");
     match run(task) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("{error:#}");
+            output::complain(format_args!("{error:#}"));
             Some(ExitCode::FAILURE)
         }
     }
@@ -126,7 +127,7 @@ fn too_long(task: &Task) -> Option<Duration> {
 fn end_after(time: Duration) {
     thread::spawn(move || {
         thread::sleep(time);
-        eprintln!("not done after {:.1} s", time.as_secs_f64());
+        output::complain(format_args!("not done after {:.1} s", time.as_secs_f64()));
         process::exit(1);
     });
 }

@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
+use popleft_demos::{cli, output};
 use serde::{Deserialize, Serialize};
 
 use crate::measure::median;
@@ -120,22 +122,21 @@ struct MeasuredCell {
 
 /// Runs with the arguments of this process.
 pub fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("undone: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::run("undone", cli::arguments(), |options: Options| run(&options))
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
     let all = techniques()?;
     if options.list {
-        for technique in &all {
-            println!("{:18}{}; undone: {}", technique.name, technique.title, technique.undone);
+        let mut out = output::stdout();
+        for Technique { name, title, undone, .. } in &all {
+            writeln!(out, "{name:18}{title}; undone: {undone}")?;
         }
         return Ok(());
+    }
+    let json_file = options.json.as_ref().filter(|path| path.as_os_str() != "-");
+    if let Some(path) = json_file {
+        output::can_be_written(path)?;
     }
     if let Some(unknown) = options.names.iter().find(|name| all.iter().all(|t| t.name != **name)) {
         let names: Vec<_> = all.iter().map(|technique| &*technique.name).collect();
@@ -155,12 +156,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
         worths.extend(measure(technique, &as_it_is, without, options)?);
     }
     let json = serde_json::to_string_pretty(&worths)? + "\n";
-    match &options.json {
-        Some(path) if path.as_os_str() == "-" => print!("{json}"),
-        _ => print!("{}", text(&worths, options)),
-    }
-    if let Some(path) = options.json.as_ref().filter(|path| path.as_os_str() != "-") {
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    let prints_json = options.json.is_some() && json_file.is_none();
+    let said = if prints_json { &json } else { &text(&worths, options) };
+    output::stdout().write_all(said.as_bytes())?;
+    if let Some(path) = json_file {
+        output::write_file(path, &json)?;
     }
     Ok(())
 }
@@ -294,7 +294,7 @@ impl Builds {
 
     /// The bench of a copy with these edits.
     fn build(&self, name: &str, edits: &[Edit]) -> anyhow::Result<PathBuf> {
-        eprintln!("undone: building {name}");
+        output::complain(format_args!("undone: building {name}"));
         copy(&self.workspace, &self.copy)?;
         for edit in edits {
             edit.apply(&self.copy)?;

@@ -9,20 +9,16 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
+use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use slab::Slab;
 
 use crate::cli::{self, ServerOptions};
-use crate::stop;
-
-/// How long to wait when no further socket can be opened.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How much of what a client still sends is read away after the goodbye, and for how long.
-const READ_AWAY: u64 = 1024 * 1024;
-const PATIENCE: Duration = Duration::from_millis(200);
+use crate::output;
+use crate::protocol::READ_SIZE;
+use crate::stop::{self, PATIENCE, PAUSE, READS_AFTER_GOODBYE};
 
 /// Where clients come from.
 #[derive(Debug)]
@@ -58,12 +54,13 @@ struct ClientsState {
 /// for the clients that are still being answered.
 pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow::Result<()> {
     let socket = options.listen()?;
-    socket.set_nonblocking(true)?;
-    let stop = stop::signals()?;
+    socket.set_nonblocking(true).context("cannot make the listener non-blocking")?;
+    let addr = socket.local_addr().context("cannot learn the listener's address")?;
+    let stop = stop::signals().context(stop::CANNOT_CATCH)?;
     let clients = Arc::<Clients>::default();
     let stopping = clients.clone();
     stop::at_signal(move || stopping.stop())?;
-    cli::announce(socket.local_addr()?);
+    cli::announce(addr)?;
     let listener = Listener { socket, stop, clients: clients.clone() };
     server(&listener);
     drop(listener);
@@ -78,7 +75,7 @@ pub fn start_thread(handler: impl FnOnce() -> io::Result<()> + Send + 'static) {
         let _ = handler();
     });
     if let Err(error) = thread {
-        anstream::eprintln!("cannot start a thread for a client: {error}");
+        output::complain(format_args!("cannot start a thread for a client: {error}"));
     }
 }
 
@@ -97,9 +94,11 @@ impl Listener {
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    // No descriptor or memory is left: some client has to leave first.
+                    // Mostly no descriptor or memory is left: some client has to leave first.
                     if !std::mem::replace(&mut complained, true) {
-                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                        output::complain(format_args!(
+                            "cannot accept a client, trying again: {error}"
+                        ));
                     }
                     thread::sleep(PAUSE);
                 }
@@ -117,9 +116,15 @@ impl Listener {
     fn wait(&self) -> bool {
         let mut both =
             [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
-        // An error here is an interruption by a signal.
-        let waited = poll(&mut both, None);
-        waited.is_err() || both[0].revents().is_empty()
+        match poll(&mut both, None) {
+            Ok(_) => both[0].revents().is_empty(),
+            Err(Errno::INTR) => true,
+            // It is not known whether anybody has come; accepting does not block.
+            Err(_) => {
+                thread::sleep(PAUSE);
+                true
+            }
+        }
     }
 }
 
@@ -153,7 +158,12 @@ impl Client {
     pub fn hang_up(self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.stream.set_read_timeout(Some(PATIENCE))?;
-        io::copy(&mut (&*self.stream).take(READ_AWAY), &mut io::sink())?;
+        let mut buffer = [0; READ_SIZE];
+        for _ in 0..READS_AFTER_GOODBYE {
+            if self.read(&mut buffer)? == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! What the servers' command lines have in common, and the first and last things a server does.
 
 use std::ffi::OsString;
+use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -13,8 +16,8 @@ use clap::error::ErrorKind;
 use popleft::sim::{Schedule, Sim};
 use socket2::{Domain, Socket, Type};
 
-use crate::fib;
 use crate::protocol::{Framing, Rules};
+use crate::{fib, output};
 
 /// How many clients the kernel may hold for us before we accept them, if the system allows it.
 const BACKLOG: i32 = 4096;
@@ -175,7 +178,7 @@ impl SimOptions {
 }
 
 /// Reads the options and runs the program with them. Its errors are printed and become exit
-/// code 1; a mistake on the command line becomes 2.
+/// code 1; a mistake on the command line becomes 2. That nobody reads what it prints is no error.
 pub fn run<Options: Parser>(
     name: &str,
     args: impl Iterator<Item = OsString>,
@@ -184,25 +187,61 @@ pub fn run<Options: Parser>(
     let command_line = std::iter::once(name.into()).chain(args);
     let options = match Options::try_parse_from(command_line) {
         Ok(options) => options,
-        Err(help_or_mistake) => return explain(&help_or_mistake),
+        Err(help_or_mistake) => return explain(name, &help_or_mistake),
     };
-    let Err(error) = program(options) else {
+    let ended = program(options).and_then(|()| Ok(output::stdout().flush()?));
+    let Err(error) = ended else {
         return ExitCode::SUCCESS;
     };
     match error.downcast_ref() {
         // Options that are right one by one and wrong together.
-        Some(mistake) => explain(mistake),
-        None => {
-            anstream::eprintln!("{name}: {error:#}");
-            ExitCode::FAILURE
-        }
+        Some(mistake) => explain(name, mistake),
+        None => failed(name, &error),
     }
 }
 
-fn explain(help_or_mistake: &clap::Error) -> ExitCode {
-    // Nobody is left to be told when printing fails.
-    let _ = help_or_mistake.print();
+fn explain(name: &str, help_or_mistake: &clap::Error) -> ExitCode {
+    if help_or_mistake.use_stderr() {
+        // Nobody is left to be told when this fails.
+        let _ = help_or_mistake.print();
+    } else if let Err(error) = write!(output::stdout(), "{}", help_or_mistake.render().ansi()) {
+        return failed(name, &error.into());
+    }
     ExitCode::from(help_or_mistake.exit_code() as u8)
+}
+
+fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
+    if output::nobody_reads(error) {
+        return ExitCode::SUCCESS;
+    }
+    output::complain(format_args!("{name}: {}", output::with_causes(error)));
+    ExitCode::FAILURE
+}
+
+/// This very program, to be started once more. What runs is meant, also when its file has been
+/// replaced or built anew meanwhile, and so its path leads to another program or to none.
+///
+/// # Errors
+///
+/// When the system does not tell where the program is.
+pub fn this_program() -> io::Result<Command> {
+    /// No path but a link that Linux keeps, to the very file that this process runs.
+    const WHAT_RUNS: &str = "/proc/self/exe";
+    let mut path = std::env::current_exe()?;
+    if let Ok(runs) = fs::metadata(WHAT_RUNS)
+        && !fs::metadata(&path).is_ok_and(|found| is_same_file(&found, &runs))
+    {
+        path = WHAT_RUNS.into();
+    }
+    let mut program = Command::new(path);
+    if let Some(name) = std::env::args_os().next() {
+        program.arg0(name);
+    }
+    Ok(program)
+}
+
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// The arguments of this process, without its name.
@@ -222,12 +261,34 @@ pub(crate) fn grouped(digits: &str) -> String {
     grouped
 }
 
-/// Says on the first line of stdout where the server listens.
-pub fn announce(addr: SocketAddr) {
-    let mut stdout = io::stdout().lock();
-    // Whoever started the server may not care, and have closed the pipe.
-    let _ = writeln!(stdout, "listening on {addr}");
-    let _ = stdout.flush();
+/// Says on the first line of stdout where the server listens. By then it has all that it needs: who
+/// reads the line may connect, and what fails from now on is to cost no more than a connection.
+///
+/// # Errors
+///
+/// When there is no descriptor even for one client, and when the line gets lost. That nobody reads
+/// it is no error: whoever started the server may not care, and have closed the pipe.
+pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
+    let for_a_client = Socket::new(Domain::for_address(addr), Type::STREAM, None);
+    drop(for_a_client.context("no client could be served")?);
+    if addr.ip().to_canonical().is_unspecified() {
+        output::complain(format_args!("{}", open_to_the_network(addr)));
+    }
+    let mut stdout = output::stdout();
+    let said = writeln!(stdout, "listening on {addr}").and_then(|()| stdout.flush());
+    match said.map_err(anyhow::Error::from) {
+        Err(error) if !output::nobody_reads(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn open_to_the_network(addr: SocketAddr) -> String {
+    format!(
+        "warning: {} means all addresses of this machine: the server is open to the network \
+         (--addr 127.0.0.1:{} is not)",
+        addr.ip(),
+        addr.port()
+    )
 }
 
 /// Tries every address that `addr` stands for.

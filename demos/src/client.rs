@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::cli;
+use crate::{cli, output};
 
 /// Sends what you type to a server, and shows what it answers
 ///
@@ -40,17 +40,20 @@ fn talk(mut server: TcpStream) -> anyhow::Result<()> {
     let requests = server.try_clone()?;
     // It is left behind where it is when the server ends first: reading a terminal cannot be
     // interrupted.
-    thread::spawn(move || send(requests));
+    let send = move || send(requests);
+    thread::Builder::new().spawn(send).context("cannot start a thread")?;
     let mut buffer = [0; 4096];
-    let mut stdout = io::stdout().lock();
+    let mut answers = Answers::default();
+    let mut stdout = output::stdout();
     loop {
         let length = server.read(&mut buffer).context("the connection is lost")?;
+        let text = match length {
+            0 => answers.rest(),
+            _ => answers.received(&buffer[..length]),
+        };
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
         if length == 0 {
-            return Ok(());
-        }
-        let shown = stdout.write_all(&buffer[..length]).and_then(|()| stdout.flush());
-        if shown.is_err() {
-            // Nobody reads any more.
             return Ok(());
         }
     }
@@ -61,4 +64,64 @@ fn send(mut server: TcpStream) {
     // Errors are the connection's, and the other direction tells of them.
     let _ = io::copy(&mut io::stdin().lock(), &mut server);
     let _ = server.shutdown(Shutdown::Write);
+}
+
+/// What a server answers, as a terminal may show it.
+#[derive(Default)]
+struct Answers {
+    /// What has come of a character, or of a line's end, that is not complete yet.
+    begun: Vec<u8>,
+}
+
+impl Answers {
+    /// All that can be shown now that these bytes have come.
+    fn received(&mut self, bytes: &[u8]) -> String {
+        self.begun.extend_from_slice(bytes);
+        let whole = self.begun.len() - length_of_the_begun(&self.begun);
+        let whole: Vec<u8> = self.begun.drain(..whole).collect();
+        output::harmless(&String::from_utf8_lossy(&whole).replace("\r\n", "\n"))
+    }
+
+    /// What is left when nothing more will come.
+    fn rest(&mut self) -> String {
+        output::harmless(&String::from_utf8_lossy(&std::mem::take(&mut self.begun)))
+    }
+}
+
+/// How many bytes at the end are the beginning of a character, or of a line's end.
+fn length_of_the_begun(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    match str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => last.len(),
+        _ => usize::from(bytes.ends_with(b"\r")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_shown_as_they_come_however_they_are_cut() {
+        let answer = "55\r\ngrößer \u{1b}[31m\r\u{9b}\u{fffd}\n".as_bytes();
+        let shown = "55\ngrößer \\u{1b}[31m\\r\\u{9b}\u{fffd}\n";
+        for first in 0..answer.len() {
+            for second in first..answer.len() {
+                let mut answers = Answers::default();
+                let parts = [&answer[..first], &answer[first..second], &answer[second..]];
+                let seen = parts.map(|part| answers.received(part)).concat();
+                assert_eq!(seen + &answers.rest(), shown);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_does_not_hold_back_what_follows() {
+        let mut answers = Answers::default();
+        assert_eq!(answers.received(b"5\xff5\n"), "5\u{fffd}5\n");
+        assert_eq!(answers.received(b"\xc3"), "");
+        assert_eq!(answers.received(b"\n"), "\u{fffd}\n");
+        assert_eq!(answers.received(b"1\xe2\x82"), "1");
+        assert_eq!(answers.rest(), "\u{fffd}");
+    }
 }

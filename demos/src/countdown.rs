@@ -12,17 +12,19 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::process::{self, ExitCode};
-use std::sync::Barrier;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use popleft::generator::Generator;
 
 use crate::cli::{self, SimOptions, TraceOption};
+use crate::output;
 
 // ===== as generators ============================================================================
 
@@ -67,18 +69,24 @@ async fn run_tasks(numbers: Vec<u64>) {
 
 // ===== as threads ===============================================================================
 
-fn run_threads(numbers: &[u64]) {
+fn run_threads(numbers: &[u64]) -> anyhow::Result<()> {
     // Starting a thread takes longer than a short countdown: they wait for each other first.
-    let all_started = Barrier::new(numbers.len());
+    let start = StartingLine::new(numbers.len());
     thread::scope(|scope| {
         for &n in numbers {
-            let all_started = &all_started;
-            scope.spawn(move || {
-                all_started.wait();
-                (1..=n).rev().for_each(show);
-            });
+            let start = &start;
+            let count = move || {
+                if start.wait() {
+                    (1..=n).rev().for_each(show);
+                }
+            };
+            if let Err(refused) = thread::Builder::new().spawn_scoped(scope, count) {
+                start.call_off();
+                return Err(refused).context("cannot start a thread");
+            }
         }
-    });
+        Ok(())
+    })
 }
 
 // ===== the program ==============================================================================
@@ -139,9 +147,9 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         if let Some(simulation) = simulation {
             simulation.try_run(run_tasks(options.numbers))?;
         } else if options.tasks {
-            popleft::run(run_tasks(options.numbers));
+            popleft::try_run(run_tasks(options.numbers))?;
         } else if options.threads {
-            run_threads(&options.numbers);
+            run_threads(&options.numbers)?;
         } else {
             take_turns(options.numbers.into_iter().map(countdown).collect(), show);
         }
@@ -150,9 +158,42 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn show(i: u64) {
-    // Whoever reads the other end, `head` for example, may have seen enough.
-    if writeln!(io::stdout(), "{i}").is_err() {
-        process::exit(0);
+    // Held to the end of the process, if it comes to that: no other thread is to complain as well.
+    let mut stdout = output::stdout();
+    if let Err(error) = writeln!(stdout, "{i}") {
+        output::end("countdown", error);
+    }
+}
+
+/// Where threads wait until all of them have come, or until it is known that some never will: for
+/// those a `std::sync::Barrier` would wait for ever.
+struct StartingLine {
+    /// How many are to come yet; `None` when some never will.
+    missing: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl StartingLine {
+    fn new(threads: usize) -> StartingLine {
+        StartingLine { missing: Mutex::new(Some(threads)), changed: Condvar::new() }
+    }
+
+    /// Waits for the others. False when some never come.
+    fn wait(&self) -> bool {
+        self.change(|missing| missing.map(|missing| missing - 1));
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_while(missing, |missing| missing.is_some_and(|n| n > 0));
+        waited.unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn call_off(&self) {
+        self.change(|_| None);
+    }
+
+    fn change(&self, change: impl FnOnce(Option<usize>) -> Option<usize>) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        *missing = change(*missing);
+        self.changed.notify_all();
     }
 }
 

@@ -35,7 +35,7 @@ use std::sync::{self, Arc, Condvar, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Parser;
 use popleft::sync::Mutex;
 use popleft::{task, yield_now};
@@ -108,14 +108,14 @@ fn change(board: &Board, change: impl FnOnce(&mut Seats)) {
 }
 
 /// Threads for one table. They are not waited for: who is stuck stays so until the process ends.
-fn seat_threads(threads: usize, mended: bool) -> Arc<Board> {
+fn seat_threads(threads: usize, mended: bool) -> anyhow::Result<Arc<Board>> {
     let locks: Arc<[sync::Mutex<()>]> = (0..threads).map(|_| sync::Mutex::new(())).collect();
     let seats = Seats { holds_first: vec![false; threads], done: 0 };
     let board = Arc::new((sync::Mutex::new(seats), Condvar::new()));
     for me in 0..threads {
         let (locks, board) = (locks.clone(), board.clone());
         let (one, two) = locks_of(me, threads, mended);
-        thread::spawn(move || {
+        let take_both = move || {
             let first = locks[one].lock();
             change(&board, |seats| seats.holds_first[me] = true);
             thread::yield_now(); // here others may run
@@ -123,9 +123,10 @@ fn seat_threads(threads: usize, mended: bool) -> Arc<Board> {
             change(&board, |seats| seats.holds_first[me] = false);
             drop((first, second));
             change(&board, |seats| seats.done += 1);
-        });
+        };
+        thread::Builder::new().spawn(take_both).context("cannot start a thread")?;
     }
-    board
+    Ok(board)
 }
 
 impl Seats {
@@ -178,7 +179,7 @@ fn run_threads(threads: usize, mended: bool) -> anyhow::Result<Tries> {
     let mut stuck = false;
     while tries < TRIES && !stuck {
         tries += 1;
-        stuck = are_stuck(&seat_threads(threads, mended))?;
+        stuck = are_stuck(&*seat_threads(threads, mended)?)?;
     }
     Ok(Tries { mended, threads, tries, stuck })
 }

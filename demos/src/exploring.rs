@@ -18,6 +18,7 @@ use popleft::sim::{Deadlock, Failure, FailureKind, Options, Report, Schedule, Si
 use serde::Serialize;
 
 use crate::cli::{self, SimOptions, TraceOption};
+use crate::output::{self, Stdout};
 
 /// What a run tells of itself, line by line. The tasks share it, and nothing depends on it.
 #[derive(Clone, Debug, Default)]
@@ -201,7 +202,7 @@ impl Demo {
     ///
     /// # Errors
     ///
-    /// When nobody reads it any more.
+    /// When it cannot be written.
     pub fn tell_of(&self, found: &Found, out: &mut impl Write) -> io::Result<()> {
         let one_failed = if found.failures.is_empty() { "; none failed" } else { "" };
         writeln!(out, "  {}{one_failed}.", how_many(&found.report))?;
@@ -221,7 +222,7 @@ impl Demo {
     ///
     /// # Errors
     ///
-    /// When nobody reads it any more, or the system has no loop to give.
+    /// When it cannot be written, or the system has no loop to give.
     pub fn tell_it_all(
         self,
         threads: &impl fmt::Display,
@@ -339,7 +340,7 @@ impl BugOptions {
     ///
     /// # Errors
     ///
-    /// When the schedule does not fit, or nobody reads it any more.
+    /// When the schedule does not fit, or it cannot be written.
     pub fn show_run(&self, demo: &Demo, sim: &Sim, out: &mut impl Write) -> anyhow::Result<()> {
         let run = demo.run_in(sim).map_err(|failure| match failure.kind {
             FailureKind::Misfit(why) => anyhow::Error::msg(why),
@@ -356,7 +357,7 @@ impl BugOptions {
     ///
     /// # Errors
     ///
-    /// When nobody reads it any more.
+    /// When it cannot be written.
     pub fn show_search(&self, demo: &Demo, out: &mut impl Write) -> anyhow::Result<()> {
         let found = demo.explore();
         if !self.json {
@@ -380,7 +381,7 @@ impl BugOptions {
     ///
     /// # Errors
     ///
-    /// When nobody reads it any more.
+    /// When it cannot be written.
     pub fn show_threads(
         &self,
         seen: &(impl fmt::Display + Serialize),
@@ -398,19 +399,11 @@ fn show_json(value: &impl Serialize, out: &mut impl Write) -> anyhow::Result<()>
     Ok(writeln!(out, "{line}")?)
 }
 
-/// Runs a demo that writes to standard output. When nobody reads it any more, it has said enough.
+/// Runs a demo that writes to standard output.
 pub fn main_of<O: Parser>(
     name: &str,
     args: impl Iterator<Item = OsString>,
-    program: impl FnOnce(O, &mut io::StdoutLock<'static>) -> anyhow::Result<()>,
+    program: impl FnOnce(O, &mut Stdout) -> anyhow::Result<()>,
 ) -> ExitCode {
-    cli::run(name, args, |options| match program(options, &mut io::stdout().lock()) {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        ended => ended,
-    })
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    cli::run(name, args, |options| program(options, &mut output::stdout()))
 }

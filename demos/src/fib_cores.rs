@@ -11,27 +11,28 @@
 //! "One loop a core".
 
 use std::ffi::OsString;
+use std::future::poll_fn;
 use std::io;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use futures_lite::future;
-use popleft::{Core, CoreListener, signal};
+use popleft::{Core, CoreListener};
 
 use crate::cli::{self, ComputeOptions, ServerOptions, TraceOption};
-use crate::fib_tasks::{Server, fib_handler};
+use crate::fib_tasks::{Server, asked_to_stop, fib_handler};
 use crate::stop;
 
 async fn fib_server(listener: CoreListener, server: Rc<Server>) -> io::Result<()> {
     loop {
         let (client, _) = listener.accept().await?;
-        let client = Rc::new(client);
-        let task = popleft::spawn(fib_handler(client.clone(), server.clone()));
-        server.remember(&client, task);
+        drop(popleft::spawn(fib_handler(server.welcome(client), server.clone())));
     }
 }
 
@@ -106,31 +107,95 @@ fn serve(options: Options) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         builder = builder.pool_size(threads);
     }
-    let listening = AtomicUsize::new(0);
-    let served = builder.cores(cores, |core| {
+    let starting = Starting::default();
+    let served: Result<_, Failed> = builder.cores(cores, |core| async {
         let server = Rc::new(Server::new(options.server.rules(), threads.is_some()));
-        serve_until_asked_to_stop(core, &options.server, &listening, server)
+        serve_until_asked_to_stop(core, &options.server, &starting, server).await.map_err(Failed)
     });
-    served.map(drop)
+    served.map(drop).map_err(|Failed(error)| error)
 }
 
 async fn serve_until_asked_to_stop(
     core: Core,
     options: &ServerOptions,
-    listening: &AtomicUsize,
+    starting: &Starting,
     server: Rc<Server>,
 ) -> anyhow::Result<()> {
     let addr = &options.addr;
     let listener = core.listen(addr.as_str()).await;
     let listener = listener.map_err(|error| cli::cannot_listen(addr, error))?;
-    // Whoever hears of it may connect: by then all loops have to be there.
-    if listening.fetch_add(1, Ordering::Relaxed) + 1 == core.count() {
-        cli::announce(listener.local_addr());
+    let asked_to_stop = asked_to_stop()?;
+    if starting.is_complete_with_this_one(core.count()) {
+        cli::announce(listener.local_addr())?;
+        starting.begin();
     }
-    let serving = fib_server(listener, server.clone());
-    let asked_to_stop = future::or(signal::ctrl_c(), signal::terminate());
+    let serving = async {
+        starting.begun().await;
+        fib_server(listener, server.clone()).await
+    };
     // The first to end drops the other one, and the listener with it.
-    future::or(asked_to_stop, serving).await?;
+    future::or(asked_to_stop, serving).await.context("cannot accept clients")?;
     server.stop().await;
     Ok(())
+}
+
+// ===== starting together ========================================================================
+
+/// The loops that have all they need. None serves before the last one has: its clients would use up
+/// what the others still have to get.
+#[derive(Default)]
+struct Starting {
+    state: Mutex<StartingState>,
+}
+
+#[derive(Default)]
+struct StartingState {
+    here: usize,
+    has_begun: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Starting {
+    /// Whether the calling loop is the last of `count`.
+    fn is_complete_with_this_one(&self, count: usize) -> bool {
+        let mut state = self.state();
+        state.here += 1;
+        state.here == count
+    }
+
+    fn begin(&self) {
+        let mut state = self.state();
+        state.has_begun = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until [`begin`](Starting::begin) was called.
+    async fn begun(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if state.has_begun {
+                return Poll::Ready(());
+            }
+            state.waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    // Nothing that panics runs while it is locked.
+    fn state(&self) -> MutexGuard<'_, StartingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a loop ended before it was asked to.
+struct Failed(anyhow::Error);
+
+/// What the runtime itself could not get; everything else comes with a context of its own.
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Failed(anyhow::Error::from(error).context("cannot start a loop"))
+    }
 }

@@ -20,11 +20,12 @@ use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
 use polling::{Event, Events, Poller};
 use popleft::generator::{Generator, Resumed, Yielder};
@@ -33,8 +34,9 @@ use socket2::Socket;
 use crate::blocking::is_passing;
 use crate::cli::{self, ComputeOptions, ServerOptions};
 use crate::fib::fib;
+use crate::output;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
-use crate::stop;
+use crate::stop::{self, CANNOT_CATCH, Connection, Connections, PAUSE, READS_AFTER_GOODBYE};
 
 // ===== the server ===============================================================================
 
@@ -47,18 +49,20 @@ pub enum Wait {
     Recv(Rc<AsyncSocket>),
     Send(Rc<AsyncSocket>),
     Future(FutureId),
+    /// For a moment, before it asks the system again for what was refused.
+    Pause,
 }
 
 fn fib_server(scheduler: Rc<Scheduler>, listener: Rc<AsyncSocket>, rules: Rules) -> Task {
     Generator::new(move |y| async move {
         loop {
-            let client = scheduler.accept(&y, &listener).await?; // yields
+            let client = scheduler.accept(&y, &listener).await; // yields
             scheduler.spawn(fib_handler(scheduler.clone(), client, rules));
         }
     })
 }
 
-fn fib_handler(scheduler: Rc<Scheduler>, client: Rc<AsyncSocket>, rules: Rules) -> Task {
+fn fib_handler(scheduler: Rc<Scheduler>, client: Client, rules: Rules) -> Task {
     Generator::new(move |y| async move {
         let mut conversation = Conversation::new(rules);
         let mut buffer = [0; READ_SIZE];
@@ -85,11 +89,14 @@ pub struct Scheduler {
     recv_wait: RefCell<HashMap<usize, Task>>,
     send_wait: RefCell<HashMap<usize, Task>>,
     future_wait: RefCell<HashMap<FutureId, Task>>,
+    /// Who pauses, and until when. All pauses are equally long, so the first is the first to end.
+    pauses: RefCell<VecDeque<(Instant, Task)>>,
     poller: Rc<Poller>,
     pool: Pool,
     compute_in_pool: bool,
-    /// The connections that may still be open, for when the server is to stop.
-    clients: RefCell<Vec<Weak<AsyncSocket>>>,
+    /// The connections that are open, for when the server is to stop.
+    clients: Connections<AsyncSocket>,
+    wait_fails: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -100,43 +107,52 @@ impl Scheduler {
     }
 
     /// Runs tasks until the server has stopped.
-    pub fn run(&self) -> io::Result<()> {
+    pub fn run(&self) {
         let mut events = Events::new();
         while !self.has_stopped() {
             let ready = self.tasks.borrow_mut().pop_front();
             match ready {
-                Some(task) => self.run_to_the_yield(task)?,
-                None => self.wait_for_io(&mut events)?,
+                Some(task) => self.run_to_the_yield(task),
+                None => self.wait_for_io(&mut events),
             }
         }
-        Ok(())
     }
 
-    fn run_to_the_yield(&self, mut task: Task) -> io::Result<()> {
+    fn run_to_the_yield(&self, mut task: Task) {
         match task.resume(()) {
             Resumed::Yielded(Wait::Recv(socket)) => {
-                let key = socket.key();
-                self.poller.modify(&socket.socket, Event::readable(key))?;
-                self.recv_wait.borrow_mut().insert(key, task);
+                self.recv_wait.borrow_mut().insert(socket.key(), task);
             }
             Resumed::Yielded(Wait::Send(socket)) => {
-                let key = socket.key();
-                self.poller.modify(&socket.socket, Event::writable(key))?;
-                self.send_wait.borrow_mut().insert(key, task);
+                self.send_wait.borrow_mut().insert(socket.key(), task);
             }
             Resumed::Yielded(Wait::Future(id)) => {
                 self.future_wait.borrow_mut().insert(id, task);
             }
+            Resumed::Yielded(Wait::Pause) => {
+                self.pauses.borrow_mut().push_back((Instant::now() + PAUSE, task));
+            }
             // The task is done. An error was its connection's, which is closed with it.
             Resumed::Complete(_) => {}
         }
-        Ok(())
     }
 
     /// Sleeps until the kernel has something for a waiting task: the talk's `select`.
-    fn wait_for_io(&self, events: &mut Events) -> io::Result<()> {
+    fn wait_for_io(&self, events: &mut Events) {
         events.clear();
-        self.poller.wait(events, None)?;
+        match self.poller.wait(events, self.until_a_pause_ends()) {
+            Ok(_) => self.wait_fails.set(false),
+            // Without it nothing goes on, so it is not given up. What was found before it failed
+            // is among the events, and would not be told again.
+            Err(error) => {
+                if !self.wait_fails.replace(true) {
+                    output::complain(format_args!(
+                        "cannot wait for sockets, trying again: {error}"
+                    ));
+                }
+                thread::sleep(PAUSE);
+            }
+        }
         let mut tasks = self.tasks.borrow_mut();
         for event in events.iter() {
             if event.readable {
@@ -146,11 +162,24 @@ impl Scheduler {
                 tasks.extend(self.send_wait.borrow_mut().remove(&event.key));
             }
         }
-        Ok(())
+        let now = Instant::now();
+        let mut pauses = self.pauses.borrow_mut();
+        while pauses.front().is_some_and(|(end, _)| *end <= now) {
+            tasks.extend(pauses.pop_front().map(|(_, task)| task));
+        }
+    }
+
+    fn until_a_pause_ends(&self) -> Option<Duration> {
+        let pauses = self.pauses.borrow();
+        let (end, _) = pauses.front()?;
+        Some(end.saturating_duration_since(Instant::now()))
     }
 }
 
 // ===== sockets ==================================================================================
+
+/// The connection to a client, known to the scheduler until its handler has ended.
+type Client = Connection<AsyncSocket>;
 
 /// A socket that yields where others block.
 #[derive(Debug)]
@@ -177,7 +206,7 @@ impl AsyncSocket {
 
     async fn recv(self: &Rc<Self>, y: &Yielder<Wait>, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            y.yield_(Wait::Recv(self.clone())).await;
+            self.readable(y).await?;
             match (&self.socket).read(buffer) {
                 Err(error) if is_not_ready(&error) => {}
                 done => return done,
@@ -187,7 +216,7 @@ impl AsyncSocket {
 
     async fn send_all(self: &Rc<Self>, y: &Yielder<Wait>, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            y.yield_(Wait::Send(self.clone())).await;
+            self.writable(y).await?;
             match (&self.socket).write(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(error) if is_not_ready(&error) => {}
@@ -195,6 +224,28 @@ impl AsyncSocket {
             }
         }
         Ok(())
+    }
+
+    /// Yields until the kernel says that there is something to receive. What it refuses is this
+    /// task's trouble, and no one else's.
+    async fn readable(self: &Rc<Self>, y: &Yielder<Wait>) -> io::Result<()> {
+        self.poller.modify(&self.socket, Event::readable(self.key()))?;
+        y.yield_(Wait::Recv(self.clone())).await;
+        Ok(())
+    }
+
+    /// Yields until the kernel says that there is room to send.
+    async fn writable(self: &Rc<Self>, y: &Yielder<Wait>) -> io::Result<()> {
+        self.poller.modify(&self.socket, Event::writable(self.key()))?;
+        y.yield_(Wait::Send(self.clone())).await;
+        Ok(())
+    }
+
+    /// Receives what the server itself needs: whatever the system refuses, this goes on.
+    async fn recv_in_any_case(self: &Rc<Self>, y: &Yielder<Wait>, buffer: &mut [u8]) {
+        while self.recv(y, buffer).await.is_err() {
+            y.yield_(Wait::Pause).await;
+        }
     }
 
     /// Says goodbye, and reads away what the client still sends: closing a socket with unread
@@ -224,35 +275,35 @@ fn is_not_ready(error: &io::Error) -> bool {
 }
 
 impl Scheduler {
-    async fn accept(
-        &self,
-        y: &Yielder<Wait>,
-        listener: &Rc<AsyncSocket>,
-    ) -> io::Result<Rc<AsyncSocket>> {
+    async fn accept(&self, y: &Yielder<Wait>, listener: &Rc<AsyncSocket>) -> Client {
         let mut complained = false;
         loop {
-            y.yield_(Wait::Recv(listener.clone())).await;
-            match self.try_accept(listener) {
-                Ok(client) => return Ok(client),
+            match self.try_accept(y, listener).await {
+                Ok(client) => return client,
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    // No descriptor or memory is left: some client has to leave first.
+                    // Mostly no descriptor or memory is left: some client has to leave first.
                     if !std::mem::replace(&mut complained, true) {
-                        anstream::eprintln!("cannot accept a client, trying again: {error}");
+                        output::complain(format_args!(
+                            "cannot accept a client, trying again: {error}"
+                        ));
                     }
-                    self.run_in_pool(y, || thread::sleep(PAUSE)).await;
+                    y.yield_(Wait::Pause).await;
                 }
             }
         }
     }
 
-    fn try_accept(&self, listener: &AsyncSocket) -> io::Result<Rc<AsyncSocket>> {
+    async fn try_accept(
+        &self,
+        y: &Yielder<Wait>,
+        listener: &Rc<AsyncSocket>,
+    ) -> io::Result<Client> {
+        listener.readable(y).await?;
         let (socket, _) = listener.socket.accept()?;
         // An answer must not wait until the client has acknowledged the one before.
         socket.set_tcp_nodelay(true)?;
-        let client = AsyncSocket::new(socket, &self.poller)?;
-        self.remember(&client);
-        Ok(client)
+        Ok(self.welcome(AsyncSocket::new(socket, &self.poller)?))
     }
 }
 
@@ -296,16 +347,28 @@ impl Pool {
         self.last_id.set(id);
         let (sender, result) = mpsc::channel();
         let done = self.done.clone();
-        let future_notify = self.future_notify.clone();
+        let future_notify = Arc::downgrade(&self.future_notify);
         let job = move || {
             // Sending fails only when the loop has ended and nobody waits any more.
             let _ = sender.send(work());
             let _ = done.send(id);
-            // Nor does it matter when the socket is full: then the loop is going to wake anyway.
-            let _ = (&*future_notify).write(b"x");
+            wake_the_loop(&future_notify);
         };
         self.jobs.send(Box::new(job)).expect("the threads run on");
         (id, result)
+    }
+}
+
+/// Sends the byte: without it a task could wait for ever. So it is tried for as long as there is a
+/// loop.
+fn wake_the_loop(future_notify: &Weak<UnixStream>) {
+    while let Some(future_notify) = future_notify.upgrade() {
+        match (&*future_notify).write(b"x") {
+            Ok(_) => return,
+            // It is full: then the loop is going to wake anyway.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => thread::sleep(PAUSE),
+        }
     }
 }
 
@@ -344,7 +407,7 @@ fn future_monitor(
 ) -> Task {
     Generator::new(move |y| async move {
         loop {
-            future_event.recv(&y, &mut [0; 100]).await?;
+            future_event.recv_in_any_case(&y, &mut [0; 100]).await;
             for id in done.try_iter() {
                 let task = scheduler.future_wait.borrow_mut().remove(&id);
                 scheduler.tasks.borrow_mut().extend(task);
@@ -364,23 +427,16 @@ impl AsyncSocket {
 }
 
 impl Scheduler {
-    /// Keeps an eye on a connection until it is closed.
-    fn remember(&self, client: &Rc<AsyncSocket>) {
-        let mut clients = self.clients.borrow_mut();
-        if clients.len() == clients.capacity() {
-            clients.retain(|client| client.strong_count() > 0);
-            // Room for as many again, so that this is seldom done.
-            let open = clients.len();
-            clients.reserve(open + 16);
-        }
-        clients.push(Rc::downgrade(client));
+    /// Keeps an eye on a connection for as long as it is served.
+    fn welcome(&self, client: Rc<AsyncSocket>) -> Client {
         if self.stopping.get() {
             client.end_reading();
         }
+        self.clients.add(client)
     }
 
     fn has_stopped(&self) -> bool {
-        self.stopping.get() && self.clients.borrow().iter().all(|client| client.strong_count() == 0)
+        self.stopping.get() && self.clients.is_empty()
     }
 }
 
@@ -392,26 +448,18 @@ fn stop_monitor(
     listener_key: usize,
 ) -> Task {
     Generator::new(move |y| async move {
-        signal_event.recv(&y, &mut [0; 1]).await?;
+        signal_event.recv_in_any_case(&y, &mut [0; 1]).await;
         scheduler.stopping.set(true);
         let accepting = scheduler.recv_wait.borrow_mut().remove(&listener_key);
         drop(accepting);
-        for client in scheduler.clients.borrow().iter() {
-            if let Some(client) = client.upgrade() {
-                client.end_reading();
-            }
+        for client in scheduler.clients.all() {
+            client.end_reading();
         }
         Ok(())
     })
 }
 
 // ===== the program ==============================================================================
-
-/// How long to wait when no further socket can be opened.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How many reads a client gets that goes on sending after the goodbye.
-const READS_AFTER_GOODBYE: usize = 256;
 
 /// The Fibonacci server on generators, as the talk builds it
 ///
@@ -444,46 +492,54 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn serve(options: Options) -> anyhow::Result<()> {
     let threads = options.compute.threads()?;
     let listener = options.server.listen()?;
-    let signal_event = stop::signals()?;
+    let addr = listener.local_addr().context("cannot learn the listener's address")?;
+    let signal_event = stop::signals().context(CANNOT_CATCH)?;
     stop::at_signal(|| {})?;
-    cli::announce(listener.local_addr()?);
     let (scheduler, monitor) = new_scheduler(threads)?;
     start_server(&scheduler, listener, signal_event, options.server.rules())?;
     scheduler.spawn(monitor);
-    scheduler.run()?;
+    cli::announce(addr)?;
+    scheduler.run();
     Ok(())
 }
 
-fn new_scheduler(threads: Option<usize>) -> io::Result<(Rc<Scheduler>, Task)> {
-    let (future_notify, future_event) = UnixStream::pair()?;
-    future_notify.set_nonblocking(true)?;
+fn new_scheduler(threads: Option<usize>) -> anyhow::Result<(Rc<Scheduler>, Task)> {
+    let (future_notify, future_event) = UnixStream::pair().context("cannot make a socket pair")?;
+    future_notify.set_nonblocking(true).context("cannot make a socket non-blocking")?;
     let (done_sender, done) = mpsc::channel();
-    let poller = Rc::new(Poller::new()?);
+    let poller = Rc::new(Poller::new().context("cannot make the poller")?);
+    let pool = Pool::start(threads.unwrap_or(0), done_sender, future_notify);
     let scheduler = Rc::new(Scheduler {
         tasks: RefCell::default(),
         recv_wait: RefCell::default(),
         send_wait: RefCell::default(),
         future_wait: RefCell::default(),
-        // Even a loop that computes inline has one thread: to sleep in.
-        pool: Pool::start(threads.unwrap_or(1), done_sender, future_notify)?,
+        pauses: RefCell::default(),
+        pool: pool.context("cannot start a thread of the pool")?,
         compute_in_pool: threads.is_some(),
         poller: poller.clone(),
-        clients: RefCell::default(),
+        clients: Connections::default(),
+        wait_fails: Cell::new(false),
         stopping: Cell::new(false),
     });
-    let future_event = AsyncSocket::new(OwnedFd::from(future_event).into(), &poller)?;
+    let future_event = AsyncSocket::new(OwnedFd::from(future_event).into(), &poller);
+    let future_event = future_event.context(CANNOT_WATCH)?;
     let monitor = future_monitor(scheduler.clone(), future_event, done);
     Ok((scheduler, monitor))
 }
+
+/// What is said when a socket that the server itself needs cannot be added to the poller.
+const CANNOT_WATCH: &str = "cannot watch a socket";
 
 fn start_server(
     scheduler: &Rc<Scheduler>,
     listener: TcpListener,
     signal_event: UnixStream,
     rules: Rules,
-) -> io::Result<()> {
-    let listener = AsyncSocket::new(listener.into(), &scheduler.poller)?;
-    let signal_event = AsyncSocket::new(OwnedFd::from(signal_event).into(), &scheduler.poller)?;
+) -> anyhow::Result<()> {
+    let listener = AsyncSocket::new(listener.into(), &scheduler.poller).context(CANNOT_WATCH)?;
+    let signal_event = AsyncSocket::new(OwnedFd::from(signal_event).into(), &scheduler.poller);
+    let signal_event = signal_event.context(CANNOT_WATCH)?;
     let listener_key = listener.key();
     scheduler.spawn(fib_server(scheduler.clone(), listener, rules));
     scheduler.spawn(stop_monitor(scheduler.clone(), signal_event, listener_key));
@@ -510,7 +566,7 @@ mod tests {
                 Ok(())
             }));
         }
-        scheduler.run().unwrap();
+        scheduler.run();
         assert_eq!(left.get(), 0);
     }
 

@@ -13,35 +13,34 @@
 
 mod simulated;
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
 use std::net::Shutdown;
 use std::process::ExitCode;
-use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::rc::Rc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use futures_lite::future;
 use popleft::net::{TcpListener, TcpStream};
-use popleft::{JoinHandle, signal};
+use popleft::signal::{self, Signals};
+use popleft::time::{sleep, timeout};
 
 use crate::cli::{self, ComputeOptions, ServerOptions, SimOptions, TraceOption};
 use crate::fib::fib;
 use crate::protocol::{Conversation, READ_SIZE, Rules, answer};
-use crate::stop;
+use crate::stop::{
+    self, CANNOT_CATCH, Connection, Connections, PATIENCE, PAUSE, READS_AFTER_GOODBYE,
+};
 
 async fn fib_server(listener: TcpListener, server: Rc<Server>) -> io::Result<()> {
     loop {
         let (client, _) = listener.accept().await?;
-        let client = Rc::new(client);
-        let task = popleft::spawn(fib_handler(client.clone(), server.clone()));
-        server.remember(&client, task);
+        drop(popleft::spawn(fib_handler(server.welcome(client), server.clone())));
     }
 }
 
-pub(crate) async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io::Result<()> {
+pub(crate) async fn fib_handler(client: Client, server: Rc<Server>) -> io::Result<()> {
     client.set_nodelay(true)?; // an answer must not wait until the one before is acknowledged
     let mut conversation = Conversation::new(server.rules);
     let mut buffer = [0; READ_SIZE];
@@ -55,7 +54,7 @@ pub(crate) async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io
             client.write_all(answer(result).as_bytes()).await?;
         }
     }
-    hang_up(&client).await
+    hang_up(&client, &mut buffer).await
 }
 
 // ===== what the handlers share ==================================================================
@@ -63,65 +62,48 @@ pub(crate) async fn fib_handler(client: Rc<TcpStream>, server: Rc<Server>) -> io
 pub(crate) struct Server {
     rules: Rules,
     compute_in_pool: bool,
-    /// Those that may still be served.
-    clients: RefCell<Vec<Served>>,
+    clients: Connections<TcpStream>,
 }
 
-/// A client and the task that serves it.
-struct Served {
-    client: Weak<TcpStream>,
-    task: JoinHandle<io::Result<()>>,
-}
+/// A connection, known to the server until its handler has ended.
+pub(crate) type Client = Connection<TcpStream>;
 
 impl Server {
     pub(crate) fn new(rules: Rules, compute_in_pool: bool) -> Self {
-        Server { rules, compute_in_pool, clients: RefCell::default() }
+        Server { rules, compute_in_pool, clients: Connections::default() }
     }
 
     async fn fib(&self, n: u64) -> anyhow::Result<u64> {
         if self.compute_in_pool {
-            popleft::spawn_blocking(move || fib(n)).await.context("no thread could compute it")
+            let computed = popleft::spawn_blocking(move || fib(n)).await;
+            computed.map_err(|reason| anyhow!("no thread could compute it: {reason}"))
         } else {
             Ok(fib(n))
         }
     }
 
-    /// Keeps an eye on a client and on the task that serves it, until that has ended.
-    pub(crate) fn remember(&self, client: &Rc<TcpStream>, task: JoinHandle<io::Result<()>>) {
-        let mut clients = self.clients.borrow_mut();
-        if clients.len() == clients.capacity() {
-            clients.retain(|served| !served.task.is_finished());
-            // Room for as many again, so that this is seldom done.
-            let open = clients.len();
-            clients.reserve(open + 16);
-        }
-        clients.push(Served { client: Rc::downgrade(client), task });
+    /// Keeps an eye on a client for as long as it is served.
+    pub(crate) fn welcome(&self, client: TcpStream) -> Client {
+        self.clients.add(Rc::new(client))
     }
 
     /// Has every client read the end of file once all that it has sent is answered, and waits for
     /// the last one.
     pub(crate) async fn stop(&self) {
-        let clients = self.clients.take();
-        for served in &clients {
-            if let Some(client) = served.client.upgrade() {
-                // An error means that the connection is gone: nobody reads from it either way.
-                let _ = client.shutdown(Shutdown::Read);
-            }
+        for client in self.clients.all() {
+            // An error means that the connection is gone: nobody reads from it either way.
+            let _ = client.shutdown(Shutdown::Read);
         }
-        for served in clients {
-            // An error was the connection's, which is closed with it.
-            let _ = served.task.await;
-        }
+        self.clients.all_closed().await;
     }
 }
 
 /// Says goodbye, and reads away what the client still sends: closing a socket with unread bytes
 /// resets the connection, and the client could lose the last answer.
-async fn hang_up(client: &TcpStream) -> io::Result<()> {
+async fn hang_up(client: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     client.shutdown(Shutdown::Write)?;
-    let mut buffer = [0; READ_SIZE];
     for _ in 0..READS_AFTER_GOODBYE {
-        let read = popleft::time::timeout(PATIENCE, client.read(&mut buffer));
+        let read = timeout(PATIENCE, client.read(buffer));
         if matches!(read.await, Err(_) | Ok(Ok(0) | Err(_))) {
             break;
         }
@@ -130,10 +112,6 @@ async fn hang_up(client: &TcpStream) -> io::Result<()> {
 }
 
 // ===== the program ==============================================================================
-
-/// How many reads a client gets that goes on sending after the goodbye, and how long each may take.
-const READS_AFTER_GOODBYE: usize = 256;
-const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The Fibonacci server on tasks of the finished runtime
 ///
@@ -187,18 +165,36 @@ fn serve(options: Options) -> anyhow::Result<()> {
         builder = builder.pool_size(threads);
     }
     let server = Rc::new(Server::new(options.server.rules(), threads.is_some()));
-    builder.build()?.block_on(serve_until_asked_to_stop(listener, server))
+    let runtime = builder.build().context("cannot make the loop")?;
+    runtime.block_on(serve_until_asked_to_stop(listener, server))
 }
 
 async fn serve_until_asked_to_stop(
     listener: std::net::TcpListener,
     server: Rc<Server>,
 ) -> anyhow::Result<()> {
-    cli::announce(listener.local_addr()?);
-    let serving = fib_server(TcpListener::from_std(listener)?, server.clone());
-    let asked_to_stop = future::or(signal::ctrl_c(), signal::terminate());
+    let addr = listener.local_addr().context("cannot learn the listener's address")?;
+    let listener = TcpListener::from_std(listener).context("cannot watch the listener")?;
+    let asked_to_stop = asked_to_stop()?;
+    cli::announce(addr)?;
     // The first to end drops the other one, and the listener with it.
-    future::or(asked_to_stop, serving).await?;
+    let serving = fib_server(listener, server.clone());
+    future::or(asked_to_stop, serving).await.context("cannot accept clients")?;
     server.stop().await;
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM, counted from this call.
+pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = io::Result<()>>> {
+    let interrupt = signal::listen(signal::SIGINT).context(CANNOT_CATCH)?;
+    let terminate = signal::listen(signal::SIGTERM).context(CANNOT_CATCH)?;
+    Ok(future::or(heard(interrupt), heard(terminate)))
+}
+
+/// Whatever else fails meanwhile, a server has to hear that it is to stop: so this never fails.
+async fn heard(signal: Signals) -> io::Result<()> {
+    while signal.recv().await.is_err() {
+        sleep(PAUSE).await;
+    }
     Ok(())
 }

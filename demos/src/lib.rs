@@ -6,8 +6,8 @@
 //! [`fib_generators`].
 //!
 //! What they share stands apart: [`protocol`] says what a request is, [`fib`](mod@fib) is the work,
-//! [`cli`] the command line, [`blocking`] the sockets of those that have threads, and [`stop`] how
-//! a server ends. [`gil`] and [`worker_processes`] belong to one server each.
+//! [`cli`] the command line, [`output`] what is printed, [`blocking`] the sockets of those that have
+//! threads, and [`stop`] how a server ends. [`gil`] and [`worker_processes`] belong to one server each.
 //!
 //! [`race`], [`deadlock`] and [`rude`] are three bugs that the compiler does not refuse, each found
 //! by trying every schedule, shown again and mended; [`exploring`] is what they share.
@@ -32,6 +32,7 @@ pub mod fib_tasks;
 pub mod fib_threads;
 pub mod gil;
 pub mod loads;
+pub mod output;
 pub mod perf1;
 pub mod perf2;
 pub mod protocol;

@@ -4,7 +4,8 @@
 //! A client sends a number, waits for the answer, and only then sends the next. So a server that
 //! does not answer is asked nothing more, and what is counted is what was served.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::output;
+
 /// How long [`Load::stop`] waits for answers that are on their way.
 const PATIENCE: Duration = Duration::from_millis(700);
+
+/// An answer that reaches this length without an end is not waited for any longer.
+const LONGEST_LINE: u64 = 64 * 1024;
 
 /// One answer.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +35,7 @@ pub struct Answered {
 /// A client that asks one thing after the other.
 pub struct Client {
     answers: BufReader<TcpStream>,
-    line: String,
+    line: Vec<u8>,
 }
 
 impl Client {
@@ -42,20 +48,35 @@ impl Client {
         })?;
         // A request must not wait until the one before is acknowledged.
         stream.set_nodelay(true)?;
-        Ok(Client { answers: BufReader::new(stream), line: String::new() })
+        Ok(Client { answers: BufReader::new(stream), line: vec![] })
     }
 
     /// Sends one request and waits for its answer.
     pub fn ask(&mut self, request: &str) -> anyhow::Result<()> {
         self.answers.get_mut().write_all(request.as_bytes())?;
         self.line.clear();
-        if self.answers.read_line(&mut self.line)? == 0 {
-            bail!("the server closed the connection");
-        }
-        if let Some(reason) = self.line.trim_end().strip_prefix("error: ") {
+        self.answers.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.line)?;
+        if let Some(reason) = self.line.strip_prefix(b"error: ") {
+            let reason = output::shortened(String::from_utf8_lossy(reason).trim_end());
             bail!("the server refused {:?}: {reason}", request.trim_end());
         }
-        Ok(())
+        match self.line.last() {
+            Some(b'\n') => Ok(()),
+            _ if self.line.len() as u64 == LONGEST_LINE => {
+                bail!("the server answered with more than {LONGEST_LINE} bytes in one line")
+            }
+            _ => bail!("the server closed the connection"),
+        }
+    }
+}
+
+/// The system refuses to start a thread: the fault is not the server's.
+#[derive(Clone, Copy, Debug)]
+pub struct NoThread;
+
+impl fmt::Display for NoThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot start a thread")
     }
 }
 
@@ -76,30 +97,46 @@ impl Load {
         n: u64,
         answered: impl Fn(Answered) + Clone + Send + 'static,
     ) -> anyhow::Result<Load> {
-        let stopped = Arc::new(AtomicBool::new(false));
         let (failed, ended) = mpsc::channel();
-        let mut connections = vec![];
+        let mut load = Load { stopped: Arc::default(), connections: vec![], ended };
         for client in 1..=clients {
-            let mut connection = Client::connect(addr)?;
-            connections.push(connection.answers.get_ref().try_clone()?);
-            let (stopped, failed, answered) = (stopped.clone(), failed.clone(), answered.clone());
-            let work = move || {
-                let request = format!("{n}\n");
-                while !stopped.load(Ordering::Relaxed) {
-                    let start = Instant::now();
-                    if let Err(error) = connection.ask(&request) {
-                        // Once stopped, nobody listens: the connection was cut for that.
-                        let _ = failed.send(error);
-                        return;
-                    }
-                    let took = start.elapsed();
-                    answered(Answered { client, took });
-                }
-            };
-            let thread = thread::Builder::new().name(format!("client-{client}"));
-            thread.spawn(work).context("cannot start a thread")?;
+            if let Err(error) = load.add(addr, client, n, answered.clone(), failed.clone()) {
+                drop(failed);
+                load.stop();
+                return Err(error);
+            }
         }
-        Ok(Load { stopped, connections, ended })
+        Ok(load)
+    }
+
+    /// Has one more client connect and go to work.
+    fn add(
+        &mut self,
+        addr: &str,
+        client: usize,
+        n: u64,
+        answered: impl Fn(Answered) + Send + 'static,
+        failed: mpsc::Sender<anyhow::Error>,
+    ) -> anyhow::Result<()> {
+        let mut connection = Client::connect(addr)?;
+        self.connections.push(connection.answers.get_ref().try_clone()?);
+        let stopped = self.stopped.clone();
+        let work = move || {
+            let request = format!("{n}\n");
+            while !stopped.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                if let Err(error) = connection.ask(&request) {
+                    // Once stopped, nobody listens: the connection was cut for that.
+                    let _ = failed.send(error);
+                    return;
+                }
+                let took = start.elapsed();
+                answered(Answered { client, took });
+            }
+        };
+        let thread = thread::Builder::new().name(format!("client-{client}"));
+        thread.spawn(work).context(NoThread)?;
+        Ok(())
     }
 
     /// Why a client could not go on, if one could not.
@@ -161,12 +198,12 @@ pub enum Happened {
 pub fn hear_of_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
     let mut asked = crate::stop::signals().context("cannot catch Ctrl-C")?;
     let wait_for_it = move || {
-        if io::Read::read_exact(&mut asked, &mut [0]).is_ok() {
+        if asked.read_exact(&mut [0]).is_ok() {
             // If nobody hears it, the program is ending anyway.
             let _ = happened.send(Happened::Interrupted);
         }
     };
-    thread::Builder::new().name("stop".into()).spawn(wait_for_it)?;
+    thread::Builder::new().name("stop".into()).spawn(wait_for_it).context(NoThread)?;
     Ok(())
 }
 
@@ -186,12 +223,6 @@ pub fn median<T: Copy + Default + PartialOrd>(values: &[T]) -> T {
     sorted.sort_by(|a, b| a.partial_cmp(b).expect("times and counts can be compared"));
     let middle = sorted.len().saturating_sub(1) / 2;
     sorted.get(middle).copied().unwrap_or_default()
-}
-
-/// Prints a line, and says whether anybody still reads.
-pub fn print_line(line: &str) -> bool {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
 }
 
 #[cfg(test)]

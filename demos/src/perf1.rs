@@ -2,6 +2,7 @@
 //!
 //! Run it beside another `perf1`, and beside [`perf2`](crate::perf2).
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli;
 use crate::loads::{
-    Answered, Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median, print_line,
+    Answered, Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median,
 };
+use crate::{cli, output};
 
 /// Long requests, one after the other, and how long each takes
 #[derive(Debug, Parser)]
@@ -64,9 +65,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
         match happened.recv_timeout(until_next_look(deadline)) {
             Ok(Happened::Answered(answer)) => {
                 times.push(answer.took.as_secs_f64());
-                if !print_line(&options.describe(answer)) {
-                    break Ended::TimeIsUp;
-                }
+                writeln!(output::stdout(), "{}", options.describe(answer))?;
             }
             Ok(Happened::Interrupted) => break Ended::Interrupted,
             Err(RecvTimeoutError::Timeout) => {}
@@ -79,7 +78,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
             break Ended::TimeIsUp;
         }
     };
-    print_line(&options.summary(&times, start.elapsed()));
+    writeln!(output::stdout(), "{}", options.summary(&times, start.elapsed()))?;
     load.stop();
     Ok(ended)
 }

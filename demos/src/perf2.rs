@@ -2,6 +2,7 @@
 //!
 //! Run it alone, then start [`perf1`](crate::perf1) beside it and watch the numbers.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +12,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli;
-use crate::loads::{
-    Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median, print_line,
-};
+use crate::loads::{Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median};
+use crate::{cli, output};
 
 /// Short requests, as fast as the server answers, counted each second
 #[derive(Debug, Parser)]
@@ -80,16 +79,14 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
         if wake == next {
             let before: u64 = seconds.iter().sum();
             seconds.push(served.load(Ordering::Relaxed) - before);
-            if !print_line(&options.describe(&seconds)) {
-                break Ended::TimeIsUp;
-            }
+            writeln!(output::stdout(), "{}", options.describe(&seconds))?;
         }
         if Some(wake) == deadline {
             break Ended::TimeIsUp;
         }
     };
     let total = served.load(Ordering::Relaxed);
-    print_line(&options.summary(total, start.elapsed(), &seconds));
+    writeln!(output::stdout(), "{}", options.summary(total, start.elapsed(), &seconds))?;
     load.stop();
     Ok(ended)
 }

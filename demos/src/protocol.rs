@@ -3,7 +3,8 @@
 //! A client sends a number, the server answers with a line. Where does a number end? A person and
 //! most programs send lines. The clients of the talk send `30` without a newline and rely on one
 //! read bringing one request. A [`Conversation`] takes both: when the first read holds no newline,
-//! every read is one request from then on.
+//! every read is one request from then on. Some programs send a line in two pieces, the number and
+//! then its end (`nc -C` does); so line ends that come alone after a request belong to it.
 //!
 //! ```
 //! use popleft_demos::protocol::{Conversation, Rules, answer};
@@ -30,6 +31,9 @@ pub const LONGEST_REQUEST: usize = 64;
 
 /// A line of so many bytes without an end closes the connection.
 pub const LONGEST_LINE: usize = 64 * 1024;
+
+/// How many characters of a wrong request its error quotes.
+const LONGEST_QUOTE: usize = 40;
 
 /// Where a request ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -81,7 +85,8 @@ pub enum Refusal {
 pub fn answer<E: fmt::Display>(result: Result<u64, E>) -> String {
     match result {
         Ok(number) => format!("{number}\n"),
-        Err(reason) => format!("error: {reason}\n"),
+        // With what led to it, where there is more to say.
+        Err(reason) => format!("error: {reason:#}\n"),
     }
 }
 
@@ -97,13 +102,22 @@ pub struct Conversation {
     line: Vec<u8>,
     /// The whole length of that line so far.
     line_length: usize,
+    /// The last read was a request of the talk's framing, without the end that a line has.
+    end_may_follow: bool,
     open: bool,
 }
 
 impl Conversation {
     /// A connection has been made and nothing has been read.
     pub fn new(rules: Rules) -> Self {
-        Conversation { rules, framing: rules.framing, line: Vec::new(), line_length: 0, open: true }
+        Conversation {
+            rules,
+            framing: rules.framing,
+            line: Vec::new(),
+            line_length: 0,
+            end_may_follow: false,
+            open: true,
+        }
     }
 
     /// Whether anything more is to be read: until the end of file, or until a line is endless.
@@ -118,10 +132,7 @@ impl Conversation {
         if bytes.is_empty() {
             self.open = false;
         } else if self.framing == Framing::Auto {
-            self.framing = match bytes.contains(&b'\n') {
-                true => Framing::Line,
-                false => Framing::Talk,
-            };
+            self.framing = if bytes.contains(&b'\n') { Framing::Line } else { Framing::Talk };
         }
         Requests { conversation: self, bytes }
     }
@@ -142,6 +153,37 @@ impl Conversation {
         self.line.clear();
         self.line_length = 0;
         Some(request)
+    }
+
+    /// Takes a read as a request of the talk's framing. Where that framing is only a guess, the read
+    /// may also be a piece of a line.
+    fn whole_read(&mut self, read: &[u8]) -> Option<Request> {
+        if self.rules.framing == Framing::Auto {
+            let only_ends = read.iter().all(|byte| b"\r\n".contains(byte));
+            let ends_the_last = only_ends && self.end_may_follow;
+            // Between CR and LF too it may have been cut.
+            self.end_may_follow = (ends_the_last || !only_ends) && !read.ends_with(b"\n");
+            if ends_the_last {
+                return None;
+            }
+            self.count_as_a_line(read);
+            if let Some(refusal) = self.refuse_if_endless() {
+                return Some(refusal);
+            }
+        }
+        Some(parse(read, self.rules.max_n))
+    }
+
+    /// What is too long for a request may be the first line, cut into reads.
+    fn count_as_a_line(&mut self, read: &[u8]) {
+        if read.len() <= LONGEST_REQUEST {
+            self.line_length = 0;
+            return;
+        }
+        match read.iter().rposition(|&byte| byte == b'\n') {
+            Some(end) => self.line_length = read.len() - end - 1,
+            None => self.line_length += read.len(),
+        }
     }
 
     /// Remembers as much of the line as a request can have, and counts the rest.
@@ -176,7 +218,7 @@ impl Iterator for Requests<'_> {
         }
         if self.conversation.framing == Framing::Talk {
             let read = std::mem::take(&mut self.bytes);
-            return Some(parse(read, self.conversation.rules.max_n));
+            return self.conversation.whole_read(read);
         }
         self.conversation.next_line(&mut self.bytes)
     }
@@ -242,15 +284,44 @@ fn is_fraction(text: &str) -> bool {
     }
 }
 
+/// A client's text in an error: its beginning is enough to know it by.
+struct Cut<'a>(&'a str);
+
+impl Cut<'_> {
+    /// The part to be shown, and what tells that there was more.
+    fn parts(&self) -> (&str, &str) {
+        match self.0.char_indices().nth(LONGEST_QUOTE) {
+            Some((end, _)) => (&self.0[..end], ".."),
+            None => (self.0, ""),
+        }
+    }
+}
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, more) = self.parts();
+        write!(f, "{shown}{more}")
+    }
+}
+
+impl fmt::Debug for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, more) = self.parts();
+        write!(f, "{shown:?}{more}")
+    }
+}
+
 // The client's text is shown with `{:?}` where it may hold anything: quoted, and always one line.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Empty => f.write_str("an empty request; send a number such as 30"),
             Refusal::NotUtf8 => f.write_str("the request is not UTF-8"),
-            Refusal::NotANumber(text) => write!(f, "{text:?} is not a number"),
-            Refusal::Fraction(text) => write!(f, "{text} is a fraction; send a whole number"),
-            Refusal::Negative(text) => write!(f, "{text} is negative"),
+            Refusal::NotANumber(text) => write!(f, "{:?} is not a number", Cut(text)),
+            Refusal::Fraction(text) => {
+                write!(f, "{} is a fraction; send a whole number", Cut(text))
+            }
+            Refusal::Negative(text) => write!(f, "{} is negative", Cut(text)),
             Refusal::Zero => {
                 f.write_str("the first Fibonacci number is fib(1), there is no fib(0)")
             }
@@ -403,6 +474,62 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_line_may_come_after_its_number() {
+        let cases: [(&[&[u8]], &[Request]); 8] = [
+            (&[b"30", b"\r\n", b"1", b"\n", b"2", b"\r", b"\n"], &[Ok(30), Ok(1), Ok(2)]),
+            (&[b"30\r", b"\n", b"7"], &[Ok(30), Ok(7)]),
+            (&[b"30", b"\r\n7", b"\r\n"], &[Ok(30), Ok(7)]),
+            // One end is enough for a number, and the next is a request without one.
+            (&[b"30", b"\n", b"\n"], &[Ok(30), Err(Refusal::Empty)]),
+            (&[b"30", b"1\n", b"\n"], &[Ok(30), Ok(1), Err(Refusal::Empty)]),
+            (&[b"\r", b"\n"], &[Err(Refusal::Empty), Err(Refusal::Empty)]),
+            // What is wrong ends like what is right.
+            (&[b"x", b"\n"], &[Err(Refusal::NotANumber(String::new()))]),
+            (&[b"30", b" "], &[Ok(30), Err(Refusal::Empty)]),
+        ];
+        for (reads, expected) in cases {
+            let kinds = |request: &Request| request.clone().map_err(|e| std::mem::discriminant(&e));
+            let (heard, open) = hear(Framing::Auto, reads.iter().copied());
+            let heard: Vec<_> = heard.iter().map(kinds).collect();
+            assert_eq!(heard, expected.iter().map(kinds).collect::<Vec<_>>(), "{reads:?}");
+            assert!(open);
+        }
+        // Who demands the talk's framing is taken at their word.
+        let reads: [&[u8]; 2] = [b"30", b"\r\n"];
+        assert_eq!(hear(Framing::Talk, reads).0, [Ok(30), Err(Refusal::Empty)]);
+    }
+
+    #[test]
+    fn an_endless_first_line_closes_also_when_it_was_taken_for_the_talks_framing() {
+        for size in [LONGEST_REQUEST + 1, 1000, READ_SIZE] {
+            let text = vec![b'1'; LONGEST_LINE + READ_SIZE];
+            let (requests, open) = hear(Framing::Auto, text.chunks(size));
+            let (last, before) = requests.split_last().unwrap();
+            assert_eq!(last, &Err(Refusal::Endless), "{size}");
+            assert!(before.iter().all(|request| *request == Err(Refusal::TooLong)));
+            assert!(!open);
+        }
+        // A line that ends, or a request in between, and all is well again.
+        let long = vec![b'1'; READ_SIZE];
+        for between in [&b"30"[..], &[&long[..], b"\n"].concat()] {
+            let reads = [&long[..]; 15].into_iter().chain([between]).chain([&long[..]; 15]);
+            assert!(hear(Framing::Auto, reads).1);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_quoted_by_its_beginning() {
+        let said = |text: &str| one(text).unwrap_err().to_string();
+        let beginning = "x".repeat(40);
+        assert_eq!(said(&beginning), format!("\"{beginning}\" is not a number"));
+        assert_eq!(said(&"x".repeat(64)), format!("\"{beginning}\".. is not a number"));
+        let nines = "9".repeat(39);
+        assert_eq!(said(&format!("-{}", "9".repeat(63))), format!("-{nines}.. is negative"));
+        assert!(said(&"1.".repeat(20)).ends_with("is not a number"));
+        assert_eq!(said(&format!("0.{}", "9".repeat(62))).matches('9').count(), 38);
+    }
+
+    #[test]
     fn results_and_errors_are_lines() {
         assert_eq!(answer::<Refusal>(Ok(832040)), "832040\n");
         assert_eq!(answer(one("a\"b")), "error: \"a\\\"b\" is not a number\n");
@@ -453,12 +580,45 @@ mod tests {
         }
 
         #[test]
+        fn however_a_line_is_cut_into_number_and_end_its_sender_gets_one_answer_a_line(
+            numbers in prop::collection::vec(1_u64..=45, 1..20),
+            ends in prop::collection::vec(0_usize..4, 20),
+        ) {
+            const ENDS: [&[&[u8]]; 4] = [&[b"\n"], &[b"\r\n"], &[b"\r", b"\n"], &[]];
+            let pieces: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let reads = pieces.iter().zip(ends).flat_map(|(number, end)| {
+                std::iter::once(number.as_bytes()).chain(ENDS[end].iter().copied())
+            });
+            let expected: Vec<Request> = numbers.iter().copied().map(Ok).collect();
+            prop_assert_eq!(hear(Framing::Auto, reads), (expected, true));
+        }
+
+        #[test]
+        fn in_no_framing_can_a_client_go_on_for_ever_without_an_end(
+            sizes in prop::collection::vec(LONGEST_REQUEST + 1..=READ_SIZE, 1..20),
+        ) {
+            let endless = [b'1'; READ_SIZE];
+            for framing in [Framing::Auto, Framing::Line] {
+                let mut conversation = Conversation::new(rules(framing));
+                let mut sent = 0;
+                for size in sizes.iter().cycle() {
+                    if !conversation.is_open() {
+                        break;
+                    }
+                    let _ = conversation.received(&endless[..*size]).count();
+                    sent += size;
+                    prop_assert!(sent < LONGEST_LINE + READ_SIZE);
+                }
+            }
+        }
+
+        #[test]
         fn an_answer_is_one_line_and_short(bytes in prop::collection::vec(any::<u8>(), 1..80)) {
             for request in hear(Framing::Talk, [&bytes[..]]).0 {
                 let answer = answer(request);
                 prop_assert_eq!(answer.lines().count(), 1);
                 prop_assert!(answer.ends_with('\n'));
-                prop_assert!(answer.len() < 1024);
+                prop_assert!(answer.len() < 512);
                 prop_assert!(!answer.trim_end_matches('\n').contains(char::is_control));
             }
         }

@@ -40,6 +40,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use anyhow::Context;
 use clap::Parser;
 use popleft::sim::Shared;
 use popleft::sync::Mutex;
@@ -123,7 +124,7 @@ struct Tries {
 
 /// Two threads add one each, again and again. The compiler has nothing against it: each `load` and
 /// each `store` is in order.
-fn run_threads(mended: bool) -> Tries {
+fn run_threads(mended: bool) -> anyhow::Result<Tries> {
     let counter = AtomicU64::new(0);
     let add_one = || match mended {
         true => _ = counter.fetch_add(1, Ordering::SeqCst),
@@ -135,13 +136,14 @@ fn run_threads(mended: bool) -> Tries {
     let together = StartingLine::default();
     let mut lost = 0;
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let other = || {
             for _ in 0..TRIES {
                 together.wait();
                 add_one();
                 together.wait();
             }
-        });
+        };
+        thread::Builder::new().spawn_scoped(scope, other).context("cannot start a thread")?;
         for _ in 0..TRIES {
             counter.store(0, Ordering::SeqCst);
             together.wait();
@@ -149,8 +151,8 @@ fn run_threads(mended: bool) -> Tries {
             together.wait();
             lost += u64::from(counter.load(Ordering::SeqCst) != 2);
         }
-    });
-    Tries { mended, tries: TRIES, lost }
+        Ok(Tries { mended, tries: TRIES, lost })
+    })
 }
 
 /// Lets two threads go at the same moment. It does not sleep: from sleep one wakes too late.
@@ -214,10 +216,10 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         match bug.way()? {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
-            Way::Threads => bug.show_threads(&run_threads(bug.mended()), out),
+            Way::Threads => bug.show_threads(&run_threads(bug.mended())?, out),
             Way::WholeStory => {
                 writeln!(out, "{STORY}\n")?;
-                let threads = run_threads(false);
+                let threads = run_threads(false)?;
                 let cure = "a lock is held from the read to the write.";
                 Ok(demo.tell_it_all(&threads, cure, out)?)
             }

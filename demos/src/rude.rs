@@ -24,15 +24,16 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Parser;
-use popleft::{spawn_blocking, task, yield_now};
+use popleft::{JoinError, spawn_blocking, task, yield_now};
 use serde::Serialize;
 
 use crate::cli;
@@ -132,19 +133,20 @@ struct Waits {
 }
 
 /// Measures it on the real loop, and among threads.
-fn measure(manners: Manners) -> Waits {
+fn measure(manners: Manners) -> anyhow::Result<Waits> {
     let started = Instant::now();
     (0..PIECES).for_each(|_| compute(LONG));
     let computing = started.elapsed();
-    Waits {
+    let in_the_loop = popleft::try_run(worst_gap_in_the_loop(manners))??;
+    Ok(Waits {
         manners,
         computing_ms: millis(computing),
-        in_the_loop_ms: millis(popleft::run(worst_gap_in_the_loop(manners))),
-        as_threads_ms: millis(worst_gap_among_threads()),
-    }
+        in_the_loop_ms: millis(in_the_loop),
+        as_threads_ms: millis(worst_gap_among_threads().context("cannot start a thread")?),
+    })
 }
 
-async fn worst_gap_in_the_loop(manners: Manners) -> Duration {
+async fn worst_gap_in_the_loop(manners: Manners) -> Result<Duration, JoinError> {
     let computes = popleft::spawn(async move {
         popleft::time::sleep(TICK).await;
         match manners {
@@ -156,10 +158,10 @@ async fn worst_gap_in_the_loop(manners: Manners) -> Duration {
                 }
             }
             Manners::Helped => {
-                let pieces = spawn_blocking(|| (0..PIECES).for_each(|_| compute(LONG)));
-                pieces.await.expect("computing does not panic");
+                spawn_blocking(|| (0..PIECES).for_each(|_| compute(LONG))).await?;
             }
         }
+        Ok(())
     });
     let mut worst = Duration::ZERO;
     while !computes.is_finished() {
@@ -167,24 +169,26 @@ async fn worst_gap_in_the_loop(manners: Manners) -> Duration {
         popleft::time::sleep(TICK).await;
         worst = worst.max(before.elapsed());
     }
-    worst
+    computes.await??;
+    Ok(worst)
 }
 
-fn worst_gap_among_threads() -> Duration {
+fn worst_gap_among_threads() -> io::Result<Duration> {
     let done = AtomicBool::new(false);
     let mut worst = Duration::ZERO;
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let computes = || {
             (0..PIECES).for_each(|_| compute(LONG));
             done.store(true, Ordering::Release);
-        });
+        };
+        thread::Builder::new().spawn_scoped(scope, computes)?;
         while !done.load(Ordering::Acquire) {
             let before = Instant::now();
             thread::sleep(TICK);
             worst = worst.max(before.elapsed());
         }
-    });
-    worst
+        Ok(worst)
+    })
 }
 
 /// How often somebody wants to go who is measured by the clock.
@@ -247,11 +251,11 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
         match bug.way()? {
             Way::Simulate(simulation) => bug.show_run(&demo, &simulation, out),
             Way::Explore => bug.show_search(&demo, out),
-            Way::Threads => bug.show_threads(&measure(manners), out),
+            Way::Threads => bug.show_threads(&measure(manners)?, out),
             Way::WholeStory => {
                 writeln!(out, "{STORY}\n")?;
                 let cure = "a thread computes, and the task waits for it.";
-                demo.tell_it_all(&measure(Manners::Rude), cure, out)?;
+                demo.tell_it_all(&measure(Manners::Rude)?, cure, out)?;
                 writeln!(out, "\nHalf mended: a task that yields between two pieces of work.")?;
                 let polite = demo_of(Manners::Polite, false);
                 let wrong = polite.wrong_on_the_real_loop(RUNS)?;

@@ -8,14 +8,18 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{self, Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{self, Child, ChildStdin, ChildStdout, ExitCode, Stdio};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
+use crate::cli;
 use crate::fib::fib;
+use crate::output;
+use crate::stop::PAUSE;
 
 /// The argument that makes a process a worker.
 pub const WORKER: &str = "worker";
@@ -107,7 +111,7 @@ impl Workers {
 impl Worker {
     /// Starts this program again, with `arguments`.
     pub(crate) fn start(arguments: &[OsString]) -> io::Result<Worker> {
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut process = cli::this_program()?
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -154,7 +158,10 @@ impl Drop for Worker {
 
 /// What a worker process does: numbers come in by stdin, results go out by stdout.
 pub fn work() -> ExitCode {
-    thread::spawn(end_with_the_server);
+    if let Err(error) = end_with_the_server() {
+        output::complain(format_args!("{WORKER}: {error:#}"));
+        return ExitCode::FAILURE;
+    }
     let mut results = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let Some(n) = line.ok().and_then(|line| line.parse().ok()) else {
@@ -167,12 +174,29 @@ pub fn work() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ends this process as soon as the server is gone, also in the middle of a long computation:
+/// Has this process end as soon as the server is gone, also in the middle of a long computation:
 /// however the server ends, the kernel closes its end of our stdin.
-pub(crate) fn end_with_the_server() {
+///
+/// # Errors
+///
+/// When the thread that waits for it cannot be started.
+pub(crate) fn end_with_the_server() -> anyhow::Result<()> {
+    let wait_for_the_end = || {
+        wait_for_the_end_of_stdin();
+        process::exit(0);
+    };
+    let thread = thread::Builder::new().name("end with the server".into()).spawn(wait_for_the_end);
+    thread.context("cannot start the thread that waits for the server's end")?;
+    Ok(())
+}
+
+/// Nothing is read: that the other end is closed is reported although nothing is asked for.
+pub(crate) fn wait_for_the_end_of_stdin() {
     let stdin = io::stdin();
-    // Nothing is asked for: that the other end is closed is reported all the same.
     let mut hang_up = [PollFd::new(&stdin, PollFlags::empty())];
-    while poll(&mut hang_up, None).is_err() {}
-    process::exit(0);
+    while let Err(error) = poll(&mut hang_up, None) {
+        if error != Errno::INTR {
+            thread::sleep(PAUSE);
+        }
+    }
 }

@@ -10,7 +10,7 @@
 //!
 //! With the name of a sink it makes one run with that, and prints nothing: for a profiler that
 //! counts instructions.
-
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example may print")]
 use std::env;
 use std::hint::black_box;
 use std::io;

@@ -1,5 +1,5 @@
 //! How many schedules of a small program can be tried in a second.
-
+#![expect(clippy::print_stdout, reason = "an example may print")]
 use std::time::Instant;
 
 use popleft::sim::{Options, explore};

@@ -6,7 +6,7 @@
 //! strace -f target/debug/examples/simulated real
 //! strace -f target/debug/examples/simulated simulated
 //! ```
-
+#![expect(clippy::print_stderr, reason = "an example may print")]
 use std::time::Duration;
 
 use popleft::net::{TcpListener, TcpStream};

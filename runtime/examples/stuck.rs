@@ -1,5 +1,5 @@
 //! A program that hangs, and a runtime that says so.
-
+#![expect(clippy::print_stdout, reason = "an example may print")]
 use popleft::{Runtime, spawn, task};
 use std::future::pending;
 

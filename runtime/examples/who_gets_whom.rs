@@ -1,5 +1,5 @@
 //! Four loops listen on one port, a thousand clients come: which loop gets how many?
-
+#![expect(clippy::print_stdout, reason = "an example may print")]
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

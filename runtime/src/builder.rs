@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::event::{Event, Listener};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{self, EventLoop};
 use crate::offload::ThreadPool;
 use crate::reactor::Reactor;
 #[cfg(feature = "record")]
@@ -116,6 +116,7 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     polls_between_looks: u32,
     spin: Duration,
+    report_stalls: bool,
     pool_size: usize,
     pool_idle: Duration,
     shutdown_timeout: Duration,
@@ -134,6 +135,7 @@ impl Default for Settings {
             name: String::from("main"),
             polls_between_looks: POLLS_BETWEEN_LOOKS,
             spin: Duration::ZERO,
+            report_stalls: true,
             pool_size: ThreadPool::USUAL_SIZE,
             pool_idle: ThreadPool::USUAL_IDLE_TIME,
             shutdown_timeout: Duration::from_secs(1),
@@ -142,8 +144,8 @@ impl Default for Settings {
 }
 
 impl Builder {
-    /// The name of the main task, and the beginning of the names of the pool's threads. `main` if
-    /// you do not say.
+    /// The name of the main task, and the beginning of the names of the pool's threads. Defaults to
+    /// `main`. It must not contain a zero byte.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
@@ -235,13 +237,30 @@ impl Builder {
         self
     }
 
+    /// Whether a report is printed when every task is parked and for a second no other thread has
+    /// woken one, though one could. Defaults to true.
+    ///
+    /// Most programs of which that is true hang. Turn it off for one that does not: whose tasks
+    /// wait for threads of its own, or for what another crate's reactor brings. A program of which
+    /// it is certain that nothing can ever happen ends with its report all the same.
+    pub fn report_stalls(mut self, yes: bool) -> Self {
+        self.settings.report_stalls = yes;
+        self
+    }
+
     /// Makes the runtime.
     ///
     /// # Errors
     ///
-    /// When the system has no file descriptors left.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) when the [name](Builder::name) contains a
+    ///   zero byte, which the name of no thread can.
+    /// - When the system has no file descriptors left.
     pub fn build(self) -> io::Result<Runtime> {
         let settings = self.settings;
+        if settings.name.contains('\0') {
+            let said = format!("a runtime's name cannot contain a zero byte: {:?}", settings.name);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
+        }
         let polls_between_looks = settings.polls_between_looks;
         let mut listener = self.listener;
         let simulated = sim::loop_for_a_job(&settings.name, polls_between_looks);
@@ -267,15 +286,14 @@ fn real_loop(settings: Settings) -> io::Result<Rc<EventLoop>> {
         settings.pool_idle,
         settings.shutdown_timeout,
     );
-    let event_loop = EventLoop::new(
-        settings.name,
-        settings.polls_between_looks,
-        settings.spin,
-        Ready::new(World::Real),
-        Reactor::new()?,
-        Box::new(jobs),
-    );
-    Ok(Rc::new(event_loop))
+    let settings = event_loop::Settings {
+        name: settings.name,
+        polls_between_looks: settings.polls_between_looks,
+        spin: settings.spin,
+        report_stalls: settings.report_stalls,
+    };
+    let world = Ready::new(World::Real);
+    Ok(Rc::new(EventLoop::new(settings, world, Reactor::new()?, Box::new(jobs))))
 }
 
 impl fmt::Debug for Builder {

@@ -13,20 +13,25 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::builder::{Builder, Settings};
+use crate::event::{Place, Why};
 use crate::event_loop::{self, EventLoop};
 use crate::handle::Handle;
-use crate::net::{TcpListener, TcpStream, ToSocketAddrs};
+use crate::net::{PAUSE, Setbacks, TcpListener, TcpStream, ToSocketAddrs, resolve};
 use crate::runtime::{RunError, Runtime};
+use crate::task::body::catching;
+use crate::time::Sleep;
+use crate::turn;
 use crate::world;
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
@@ -54,6 +59,7 @@ use crate::world;
 /// # std::io::Result::Ok(())
 /// ```
 #[doc(alias = "thread_per_core")]
+#[track_caller]
 pub fn cores<M, F, T, E>(count: usize, main: M) -> Result<Vec<T>, E>
 where
     M: Fn(Core) -> F + Sync,
@@ -74,6 +80,7 @@ impl Builder {
     /// # Errors
     ///
     /// As [`cores`].
+    #[track_caller]
     pub fn cores<M, F, T, E>(self, count: usize, main: M) -> Result<Vec<T>, E>
     where
         M: Fn(Core) -> F + Sync,
@@ -85,6 +92,7 @@ impl Builder {
     }
 }
 
+#[track_caller]
 fn run_all<M, F, T, E>(settings: Settings, count: usize, main: M) -> Result<Vec<T>, E>
 where
     M: Fn(Core) -> F + Sync,
@@ -94,11 +102,12 @@ where
 {
     refuse_in_a_simulation()?;
     let count = count.max(1);
+    let at = Place::of(Location::caller());
     let settings = &settings;
     let group = Arc::new(Group::default());
     let run = |number| {
         let core = Core { number, count, group: group.clone(), listening: RefCell::default() };
-        let ended = catch_unwind(AssertUnwindSafe(|| run_one(core, settings, &main)));
+        let ended = catch_unwind(AssertUnwindSafe(|| run_one(core, settings, &main, at)));
         if !matches!(ended, Ok(Ended::With(Ok(_)))) {
             group.fail(number);
         }
@@ -142,7 +151,7 @@ enum Ended<T, E> {
     Stopped,
 }
 
-fn run_one<M, F, T, E>(core: Core, settings: &Settings, main: &M) -> Ended<T, E>
+fn run_one<M, F, T, E>(core: Core, settings: &Settings, main: &M, at: Place) -> Ended<T, E>
 where
     M: Fn(Core) -> F,
     F: Future<Output = Result<T, E>>,
@@ -156,7 +165,7 @@ where
         Err(error) => return Ended::With(Err(error.into())),
     };
     core.group.add(runtime.handle());
-    match runtime.try_block_on(async { main(core).await }) {
+    match runtime.try_block_on_at(async { main(core).await }, at) {
         Ok(result) => Ended::With(result),
         Err(RunError::Stopped) => Ended::Stopped,
         Err(error) => panic!("the loop of core {number} cannot go on: {error}"),
@@ -277,9 +286,21 @@ impl Core {
     ///
     /// When the name cannot be resolved, and when none of its addresses can be listened on, for
     /// example since somebody else does (the last one's error is returned).
-    pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<CoreListener> {
+    #[track_caller]
+    pub fn listen<A: ToSocketAddrs>(
+        &self,
+        address: A,
+    ) -> impl Future<Output = io::Result<CoreListener>> + use<'_, A> {
+        self.listen_at(address, Location::caller())
+    }
+
+    async fn listen_at(
+        &self,
+        address: impl ToSocketAddrs,
+        at: &'static Location<'static>,
+    ) -> io::Result<CoreListener> {
         let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in crate::net::lookup_host(address).await? {
+        for address in resolve(address, at).await? {
             match self.listen_on(address) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last_error = error,
@@ -306,7 +327,7 @@ impl Core {
             )?),
             false => None,
         };
-        Ok(CoreListener { number: self.number, own, dealer })
+        Ok(CoreListener { number: self.number, own, dealer, setbacks: Setbacks::default() })
     }
 }
 
@@ -321,6 +342,7 @@ pub struct CoreListener {
     /// Its own socket, where the kernel deals.
     own: Option<TcpListener>,
     dealer: Arc<Dealer>,
+    setbacks: Setbacks,
 }
 
 /// One address that all loops listen on; and where the kernel does not deal, the connections that
@@ -332,8 +354,10 @@ struct Dealer {
 
 #[derive(Default)]
 struct Hand {
-    connections: VecDeque<(net::TcpStream, SocketAddr)>,
-    waiting: Option<Waker>,
+    connections: VecDeque<Dealt>,
+    /// Those who wait, by their tickets: several tasks of one loop may.
+    waiting: Vec<(usize, Waker)>,
+    next_ticket: usize,
     /// Why there will be no more.
     over: Option<io::ErrorKind>,
 }
@@ -367,22 +391,26 @@ impl Dealer {
         }
     }
 
+    /// All who wait are woken: one gets it, or has given up, and the others wait again.
     fn deal(&self, number: usize, give: impl FnOnce(&mut Hand)) {
         let mut hand = lock(&self.hands[number]);
         give(&mut hand);
-        let waiting = hand.waiting.take();
-        drop(hand);
-        if let Some(waker) = waiting {
-            waker.wake();
+        while let Some((_, waker)) = hand.waiting.pop() {
+            drop(hand);
+            catching(|| waker.wake());
+            hand = lock(&self.hands[number]);
         }
     }
 
+    /// `ticket` is the caller's claim: empty at first, and given back with [`Dealer::stop_waiting`].
     fn poll_hand(
         &self,
         number: usize,
+        ticket: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<io::Result<(net::TcpStream, SocketAddr)>> {
+    ) -> Poll<io::Result<Dealt>> {
         let waker = waker.clone();
+        self.stop_waiting(number, ticket);
         let mut hand = lock(&self.hands[number]);
         if let Some(connection) = hand.connections.pop_front() {
             return Poll::Ready(Ok(connection));
@@ -391,10 +419,50 @@ impl Dealer {
             let text = "the loop that accepted for all has ended";
             return Poll::Ready(Err(io::Error::new(why, text)));
         }
-        let replaced = hand.waiting.replace(waker);
-        drop(hand);
-        drop(replaced);
+        *ticket = Some(hand.next_ticket);
+        let own = hand.next_ticket;
+        hand.next_ticket = own.wrapping_add(1);
+        hand.waiting.push((own, waker));
         Poll::Pending
+    }
+
+    fn stop_waiting(&self, number: usize, ticket: &mut Option<usize>) {
+        let Some(held) = ticket.take() else { return };
+        let mut hand = lock(&self.hands[number]);
+        let at = hand.waiting.iter().position(|(ticket, _)| *ticket == held);
+        let left = at.map(|at| hand.waiting.swap_remove(at));
+        drop(hand);
+        catching(|| drop(left));
+    }
+}
+
+/// A connection that was dealt out.
+type Dealt = (net::TcpStream, SocketAddr);
+
+/// The wait for a connection that is dealt to one loop; dropping it gives it up.
+struct WaitForDeal<'a> {
+    listener: &'a CoreListener,
+    ticket: Option<usize>,
+    at: &'static Location<'static>,
+}
+
+impl Future for WaitForDeal<'_> {
+    type Output = io::Result<Dealt>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (dealer, number) = (&this.listener.dealer, this.listener.number);
+        let polled = dealer.poll_hand(number, &mut this.ticket, cx.waker());
+        if polled.is_pending() {
+            turn::park_at(Why::Read, this.at);
+        }
+        polled
+    }
+}
+
+impl Drop for WaitForDeal<'_> {
+    fn drop(&mut self) {
+        self.listener.dealer.stop_waiting(self.listener.number, &mut self.ticket);
     }
 }
 
@@ -412,19 +480,32 @@ impl Drop for Over<'_> {
 }
 
 impl CoreListener {
-    /// Waits for a connection that is this loop's, and accepts it. Dropping the future loses none.
+    /// Waits for a connection that is this loop's, and accepts it. It outlives what happens to one
+    /// connection, as [`TcpListener::accept`] does. Dropping the future loses none.
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::accept`].
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        match &self.own {
-            Some(listener) => listener.accept().await,
-            None => {
-                let dealt = poll_fn(|cx| self.dealer.poll_hand(self.number, cx.waker()));
-                let (stream, peer) = dealt.await?;
-                Ok((TcpStream::from_std(stream)?, peer))
+    /// As [`TcpListener::accept`]; and where the first loop accepts for all, when that has ended.
+    #[track_caller]
+    pub fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + '_ {
+        self.accept_at(Location::caller())
+    }
+
+    async fn accept_at(
+        &self,
+        at: &'static Location<'static>,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        if let Some(listener) = &self.own {
+            return listener.accept_at(at).await;
+        }
+        loop {
+            let (stream, peer) = WaitForDeal { listener: self, ticket: None, at }.await?;
+            match TcpStream::from_std(stream) {
+                Ok(stream) => return Ok((stream, peer)),
+                // Only this connection is lost.
+                Err(error) => self.setbacks.tell(&error),
             }
+            Sleep::lasting(PAUSE, at).await;
         }
     }
 

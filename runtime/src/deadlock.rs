@@ -1,7 +1,7 @@
 //! Who waits for what when nothing can happen any more, for those who have to find out why.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Place, Why};
@@ -47,29 +47,38 @@ impl Deadlock {
     pub(crate) fn of(event_loop: &EventLoop) -> Deadlock {
         let records = event_loop.tasks.records();
         let now = event_loop.looked_at_ms();
-        let tasks = records.iter().map(|record| Waiting::of(record, &records, now)).collect();
+        let by_number = records.iter().map(|record| (record.id().number, record.id())).collect();
+        let tasks = records.iter().map(|record| Waiting::of(record, &by_number, now)).collect();
         let mut deadlock = Deadlock { tasks, circle: Vec::new() };
         deadlock.circle = deadlock.find_circle();
         deadlock
     }
 
-    fn find(&self, task: Id) -> Option<&Waiting> {
-        self.tasks.iter().find(|waiting| waiting.task == task)
+    /// The tasks by their ids.
+    fn by_id(&self) -> HashMap<Id, &Waiting> {
+        self.tasks.iter().map(|waiting| (waiting.task, waiting)).collect()
     }
 
-    /// Follows those who wait for each other from every task: whoever meets itself is in a circle.
+    /// Follows those who wait for each other, each task once. A way that comes back to a task on
+    /// itself is a circle; one that comes to a task that was followed before leads to none.
     fn find_circle(&self) -> Vec<Id> {
-        for first in &self.tasks {
-            let mut circle = vec![first.task];
-            let mut next = first.awaits;
+        let by_id = self.by_id();
+        let mut followed = HashMap::new();
+        for (start, first) in self.tasks.iter().enumerate() {
+            let mut next = Some(first.task);
+            let mut way = Vec::new();
             while let Some(task) = next
-                && task != first.task
-                && circle.len() < self.tasks.len()
+                && !followed.contains_key(&task)
             {
-                circle.push(task);
-                next = self.find(task).and_then(|waiting| waiting.awaits);
+                followed.insert(task, start);
+                way.push(task);
+                next = by_id.get(&task).and_then(|waiting| waiting.awaits);
             }
-            if next == Some(first.task) {
+            if let Some(at) = way.iter().position(|&task| Some(task) == next) {
+                // It is told from the task on that was spawned first.
+                let mut circle = way.split_off(at);
+                let eldest = (0..circle.len()).min_by_key(|&at| circle[at].number);
+                circle.rotate_left(eldest.unwrap_or(0));
                 return circle;
             }
         }
@@ -86,13 +95,10 @@ impl Deadlock {
 }
 
 impl Waiting {
-    fn of(record: &Record, all: &[Arc<Record>], now: u32) -> Waiting {
+    fn of(record: &Record, by_number: &HashMap<u32, Id>, now: u64) -> Waiting {
         let (why, place, since) = record.parked();
         let (awaits, at) = match why {
-            Why::Join => {
-                let awaited = all.iter().find(|other| other.id().number() == place.number());
-                (awaited.map(|awaited| awaited.id()), Place::UNKNOWN)
-            }
+            Why::Join => (by_number.get(&place.number()).copied(), Place::UNKNOWN),
             // The lock may have been handed on since the task parked.
             Why::Lock => locks::awaited_by(record.id()).unwrap_or((None, Place::UNKNOWN)),
             _ => (None, place),
@@ -104,7 +110,7 @@ impl Waiting {
             why,
             at,
             awaits,
-            since: Duration::from_millis(now.saturating_sub(since).into()),
+            since: Duration::from_millis(now.saturating_sub(since)),
         }
     }
 
@@ -118,8 +124,10 @@ impl Waiting {
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by_id = self.by_id();
         for waiting in &self.tasks {
-            let awaited = waiting.awaits.and_then(|task| self.find(task)).map(Waiting::title);
+            let awaited = waiting.awaits.and_then(|task| by_id.get(&task));
+            let awaited = awaited.map(|waiting| waiting.title());
             let awaited = awaited.unwrap_or("another task".into());
             write!(f, "  {}, spawned at {}", waiting.title(), waiting.spawned_at)?;
             match (waiting.why, waiting.at) {
@@ -133,7 +141,7 @@ impl fmt::Display for Deadlock {
             write!(f, "  in a circle: task {first}")?;
             let and_again = self.circle.iter().skip(1).chain([first]);
             for (waiter, awaited) in self.circle.iter().zip(and_again) {
-                let what = match self.find(*waiter).map(|waiting| waiting.why) {
+                let what = match by_id.get(waiter).map(|waiting| waiting.why) {
                     Some(Why::Lock) => "a lock held by",
                     _ => "the end of",
                 };

@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write as _;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -281,7 +282,8 @@ pub struct Place(u32);
 /// another thread than the one that made it.
 struct Places {
     rows: Vec<&'static Location<'static>>,
-    numbers: HashMap<usize, u32>,
+    /// By the line, not by its address: one line may have several, in several crates.
+    numbers: HashMap<&'static Location<'static>, u32>,
 }
 
 static PLACES: Mutex<Option<Places>> = Mutex::new(None);
@@ -323,7 +325,7 @@ impl Place {
         let mut table = PLACES.lock().unwrap_or_else(|e| e.into_inner());
         let table =
             table.get_or_insert_with(|| Places { rows: Vec::new(), numbers: HashMap::new() });
-        let number = *table.numbers.entry(address).or_insert_with(|| {
+        let number = *table.numbers.entry(location).or_insert_with(|| {
             table.rows.push(location);
             Place::FIRST_ROW + (table.rows.len() - 1) as u32
         });
@@ -384,7 +386,10 @@ pub(crate) type Listener = Rc<dyn Fn(&Event)>;
 
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
-    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+    /// It is never dropped, so that it is there until the thread is gone; whoever installs a
+    /// listener takes it out again.
+    static LISTENER: RefCell<ManuallyDrop<Option<Listener>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Tells `event` to this thread's listener, if there is one.
@@ -399,7 +404,7 @@ pub(crate) fn tell(event: impl FnOnce() -> Event) {
 
 #[cold]
 fn deliver(event: &Event) {
-    let Ok(Some(listener)) = LISTENER.try_with(|l| l.borrow().clone()) else {
+    let Some(listener) = LISTENER.with(|listener| Option::clone(&listener.borrow())) else {
         return;
     };
     // What the listener does itself is not told: it would never end.
@@ -427,7 +432,7 @@ pub(crate) fn is_heard() -> bool {
 /// Installs `listener` on this thread and returns the one before it.
 pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
     LISTENING.set(listener.is_some());
-    LISTENER.replace(listener)
+    ManuallyDrop::into_inner(LISTENER.replace(ManuallyDrop::new(listener)))
 }
 
 // ===== warning ==================================================================================

@@ -11,6 +11,7 @@
 //! inside, a `net` future reads the byte.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::access::{self, Object};
-use crate::event::{Cause, End, Event, Place, tell};
+use crate::event::{Cause, End, Event, Place, Why, tell};
+use crate::locks;
 use crate::reactor::Reactor;
 use crate::stall::{self, Hope};
 use crate::task::Id;
@@ -51,10 +53,18 @@ pub(crate) struct EventLoop {
     /// When the loop last looked outside.
     looked_at: Cell<Instant>,
     /// The same in milliseconds since it started, for those who park until the next look.
-    looked_at_ms: Cell<u32>,
+    looked_at_ms: Cell<u64>,
     stopped: Cell<bool>,
     /// Memory for the inbox's messages, used again and again.
     messages: Cell<Vec<Message>>,
+}
+
+/// What a loop is set to.
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) polls_between_looks: u32,
+    pub(crate) spin: Duration,
+    pub(crate) report_stalls: bool,
 }
 
 /// Why the loop returned.
@@ -73,8 +83,7 @@ pub(crate) enum Returned {
 impl EventLoop {
     /// Runs tasks until the main one has ended. Its future lies on the caller's stack.
     pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> Returned {
-        self.stopped.set(false);
-        loop {
+        while !self.stopped.get() {
             for _ in 0..self.polls_between_looks {
                 let Some(task) = self.ready.popleft() else {
                     break;
@@ -88,10 +97,26 @@ impl EventLoop {
                 return Returned::Stalled;
             };
             self.look_outside(until);
-            if self.stopped.get() {
-                return Returned::Stopped;
-            }
         }
+        Returned::Stopped
+    }
+
+    /// Time has passed since the last run, if there was one, and much may have come. A program that
+    /// gives the loop many short runs must not starve what is outside.
+    pub(crate) fn begin_run(&self) {
+        self.stopped.set(false);
+        self.hope.begin();
+        self.look_at_the_clock();
+        let was_left_something =
+            self.reactor.has_sources() || self.timers.next_deadline().is_some();
+        if was_left_something || self.inbox.may_have_messages() {
+            self.look_outside(Until::Now);
+        }
+    }
+
+    /// Whoever asked this run to stop did not mean the next one.
+    pub(crate) fn end_run(&self) {
+        self.inbox.forget_stops();
     }
 
     /// One turn of one task: from the deque to its next `await` that is not ready, or to its end.
@@ -136,6 +161,9 @@ impl EventLoop {
         let (at, since) = (at.place(), self.looked_at_ms.get());
         self.tasks.end_turn_waiting(task, taken.body, (why, at), since);
         tell(|| Event::pending(task, why, at));
+        if why == Why::Lock {
+            locks::turn_ended(task);
+        }
     }
 
     /// The task has ended: its joiner goes on, and what nobody wants is dropped.
@@ -184,7 +212,7 @@ impl EventLoop {
         turn::set_cause(Cause::Outside);
         tell(|| Event::LookOutside);
         if until != Until::Now {
-            self.ready.forget_the_crowd();
+            self.give_memory_back();
         }
         let found = until != Until::Now && self.spin_until_something_happens();
         if !found && (until != Until::Now || self.reactor.has_sources()) {
@@ -237,11 +265,19 @@ impl EventLoop {
         self.messages.set(messages);
     }
 
-    fn look_at_the_clock(&self) {
+    pub(crate) fn look_at_the_clock(&self) {
         let now = self.now();
         self.looked_at.set(now);
         let life = now.saturating_duration_since(self.started);
-        self.looked_at_ms.set(life.as_millis() as u32);
+        self.looked_at_ms.set(life.as_millis() as u64);
+    }
+
+    /// Gives back the memory of a peak that is over. For when there is time: before a sleep.
+    fn give_memory_back(&self) {
+        self.ready.give_back();
+        self.tasks.give_back();
+        self.timers.give_back();
+        self.reactor.give_back();
     }
 }
 
@@ -272,14 +308,13 @@ pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
 
 impl EventLoop {
     pub(crate) fn new(
-        name: String,
-        polls_between_looks: u32,
-        spin: Duration,
+        settings: Settings,
         ready: Ready,
         reactor: Reactor,
         jobs: Box<dyn Jobs>,
     ) -> Self {
         let started = ready.world().now();
+        let Settings { name, polls_between_looks, spin, report_stalls } = settings;
         EventLoop {
             inbox: Arc::new(Inbox::new(reactor.doorbell())),
             ready,
@@ -290,7 +325,7 @@ impl EventLoop {
             owed: Cell::new(0),
             handles: Arc::new(()),
             name,
-            hope: Hope::default(),
+            hope: Hope::new(report_stalls),
             polls_between_looks,
             spin,
             started,
@@ -360,7 +395,7 @@ impl EventLoop {
     }
 
     /// How many milliseconds of the loop's life had passed at its last look outside.
-    pub(crate) fn looked_at_ms(&self) -> u32 {
+    pub(crate) fn looked_at_ms(&self) -> u64 {
         self.looked_at_ms.get()
     }
 
@@ -376,12 +411,19 @@ impl EventLoop {
 // ===== the loop of this thread ==================================================================
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<EventLoop>>> = const { RefCell::new(None) };
+    /// It is never dropped, so it is there until the thread is gone, also for a runtime that lies
+    /// in a thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<EventLoop>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// The loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<EventLoop>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    CURRENT.with(|current| Option::clone(&current.borrow()))
+}
+
+fn replace_current(event_loop: Option<Rc<EventLoop>>) -> Option<Rc<EventLoop>> {
+    ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(event_loop)))
 }
 
 /// Wakes a task of the loop that runs on this thread.
@@ -404,7 +446,7 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
     turn::set_cause(Cause::Outside);
     Entered {
         cause_before,
-        loop_before: CURRENT.replace(Some(event_loop)),
+        loop_before: replace_current(Some(event_loop)),
         address_before: turn::set_running_loop(address),
     }
 }
@@ -414,7 +456,7 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
 pub(crate) fn step_out() -> Entered {
     Entered {
         cause_before: turn::cause(),
-        loop_before: CURRENT.replace(None),
+        loop_before: replace_current(None),
         address_before: turn::set_running_loop(turn::NO_LOOP_HERE),
     }
 }
@@ -430,7 +472,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         turn::set_running_loop(self.address_before);
         turn::set_cause(self.cause_before);
-        let left = CURRENT.replace(self.loop_before.take());
+        let left = replace_current(self.loop_before.take());
         drop(left);
     }
 }

@@ -71,6 +71,8 @@ struct Exchange<Out, In> {
     incoming: Cell<Option<In>>,
     /// Whether `resume` is on the stack; a `yield_` polled at any other time is a mistake.
     resuming: Cell<bool>,
+    /// How often the body has been resumed.
+    resumes: Cell<u64>,
 }
 
 impl<Out: 'static, In: 'static, Ret: 'static> Generator<Out, In, Ret> {
@@ -86,6 +88,7 @@ impl<Out: 'static, In: 'static, Ret: 'static> Generator<Out, In, Ret> {
             outgoing: Cell::new(None),
             incoming: Cell::new(None),
             resuming: Cell::new(false),
+            resumes: Cell::new(0),
         });
         let yielder = Yielder { exchange: exchange.clone() };
         Generator { body: Some(Box::pin(async move { body(yielder).await })), exchange }
@@ -111,6 +114,7 @@ impl<Out, In, Ret> Generator<Out, In, Ret> {
             panic!("a generator was resumed after its end");
         };
         self.exchange.incoming.set(Some(input));
+        self.exchange.resumes.set(self.exchange.resumes.get() + 1);
         let polled = {
             let _resuming = Resuming::start(&self.exchange.resuming);
             body.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -163,11 +167,15 @@ impl<Out, In> Yielder<Out, In> {
     /// Hands `value` to whoever resumes the generator, stops here, and returns what the next
     /// [`resume`](Generator::resume) sends in.
     ///
+    /// It is ready once the generator is resumed. If the future is dropped before the generator has
+    /// stopped, as by a `select` of which another branch was ready, nothing is yielded, and the
+    /// value is dropped with it.
+    ///
     /// # Panics
     ///
     /// When awaited anywhere but in the body of its own generator, or twice at once.
     pub fn yield_(&self, value: Out) -> Yield<'_, Out, In> {
-        Yield { exchange: &self.exchange, value: Some(value) }
+        Yield { exchange: &self.exchange, value: Some(value), handed_out: 0 }
     }
 
     /// Takes the input of the `resume` that started the body, which no `yield_` receives.
@@ -199,6 +207,8 @@ pub struct Yield<'a, Out, In> {
     exchange: &'a Exchange<Out, In>,
     /// What is to be handed out; `None` once it has been.
     value: Option<Out>,
+    /// In which `resume` the value was put into the exchange; 0 before that.
+    handed_out: u64,
 }
 
 // Nothing in it is ever pinned: the value is moved in and out.
@@ -221,7 +231,17 @@ impl<Out, In> Future for Yield<'_, Out, In> {
         self.exchange.incoming.take();
         let unclaimed = self.exchange.outgoing.replace(Some(value));
         assert!(unclaimed.is_none(), "a generator awaited two `yield_`s at once");
+        self.handed_out = self.exchange.resumes.get();
         Poll::Pending
+    }
+}
+
+impl<Out, In> Drop for Yield<'_, Out, In> {
+    fn drop(&mut self) {
+        // That resume has not returned: nobody has the value yet.
+        if self.exchange.resuming.get() && self.handed_out == self.exchange.resumes.get() {
+            drop(self.exchange.outgoing.take());
+        }
     }
 }
 
@@ -375,6 +395,20 @@ mod tests {
         });
         let said = panic_of(|| generator.resume(()));
         assert!(said.contains("two `yield_`s at once"), "{said}");
+    }
+
+    #[test]
+    fn a_yield_that_is_given_up_yields_nothing() {
+        use futures_lite::future::or;
+        let mut generator: Generator<u32, (), &str> = Generator::new(|y| async move {
+            or(async { y.yield_(7).await }, async {}).await;
+            y.yield_(8).await;
+            or(async { y.yield_(9).await }, std::future::pending()).await;
+            "end"
+        });
+        assert_eq!(generator.resume(()), Resumed::Yielded(8));
+        assert_eq!(generator.resume(()), Resumed::Yielded(9));
+        assert_eq!(generator.resume(()), Resumed::Complete("end"));
     }
 
     #[test]

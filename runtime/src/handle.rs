@@ -1,19 +1,20 @@
 //! From other threads: a handle through which they reach a runtime, and what comes back.
 
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-use crate::event::Place;
+use pin_project_lite::pin_project;
+
+use crate::event::{self, Place, Warning};
 use crate::event_loop::{self, EventLoop};
 use crate::runtime::Runtime;
-use crate::task::Id;
-use crate::task::body::{Plain, TaskBody, catching};
+use crate::task::body::{TaskBody, catching};
 use crate::task::deque::{Inbox, Message, RemoteSpawn};
+use crate::task::{Id, JoinError};
 use crate::turn;
 
 /// Reaches a runtime from any thread. Clones reach the same one.
@@ -63,33 +64,28 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mailbox = Arc::new(Mailbox {
-            inside: Mutex::new(Delivery::Awaited(None)),
-            delivered: Condvar::new(),
-        });
+        let mailbox = Arc::new(Mailbox::new(self.inbox.clone()));
         // If the task goes before it has a result, the postman says so while it is dropped.
         let postman = Postman { mailbox: Some(mailbox.clone()) };
-        let send_result = async move {
-            let output = future.await;
-            postman.deliver(Some(output));
-        };
+        let errand = Errand { future, postman };
         self.inbox.send(Message::Spawn(RemoteSpawn {
-            make_body: Box::new(move |waker| {
-                Box::pin(TaskBody::new(Plain::new(send_result), waker))
-            }),
+            make_body: Box::new(move |waker| Box::pin(TaskBody::new(errand, waker))),
             at: Place::of(Location::caller()),
         }));
         RemoteHandle { mailbox }
     }
 
     /// Cancels a task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does.
+    ///
+    /// An id says nothing of its runtime: it must be one of this handle's.
     pub fn abort(&self, task: Id) {
         self.inbox.send(Message::Abort(task));
     }
 
-    /// Has the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
+    /// Makes the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
     /// [`RunError::Stopped`](crate::RunError::Stopped). If the loop is not running, its next run
-    /// stops at once.
+    /// stops at once, before the main task has a turn. A run that ends by itself before it sees
+    /// the message leaves nothing for the next one.
     pub fn stop(&self) {
         self.inbox.send(Message::Stop);
     }
@@ -103,92 +99,140 @@ impl fmt::Debug for Handle {
 
 /// What [`Handle::spawn`] returns: the result of a task on another thread's runtime.
 ///
-/// A future for those who may await, [`wait`](RemoteHandle::wait) for those who may block. Dropping
-/// it leaves the task alone.
+/// A future for those who may await, [`wait`](RemoteHandle::wait) for those who may block. Either
+/// gives what the task returned, or a [`JoinError`] when it panicked, was aborted, or was dropped
+/// with its runtime. Dropping the handle leaves the task alone; if it then panics, the panic is
+/// printed.
+#[must_use = "dropping a remote handle detaches the task; `drop(..)` it to say that this is meant"]
 pub struct RemoteHandle<T> {
     mailbox: Arc<Mailbox<T>>,
 }
 
-/// The task was cancelled, panicked, or went with its runtime before it had a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task ended without a result")
-    }
+/// What the two sides share.
+struct Mailbox<T> {
+    inside: Mutex<Inside<T>>,
+    delivered: Condvar,
+    /// The way to the task's loop.
+    inbox: Arc<Inbox>,
 }
 
-impl Error for Lost {}
-
-struct Mailbox<T> {
-    inside: Mutex<Delivery<T>>,
-    delivered: Condvar,
+struct Inside<T> {
+    delivery: Delivery<T>,
+    /// The task, once it has had its first turn.
+    task: Option<Id>,
+    /// It was to be cancelled before that.
+    aborted: bool,
 }
 
 enum Delivery<T> {
     Awaited(Option<Waker>),
-    Here(Option<T>),
+    Here(Result<T, JoinError>),
+    Taken,
+    /// The handle is gone.
+    Unwanted,
 }
 
 impl<T> Mailbox<T> {
-    fn lock(&self) -> MutexGuard<'_, Delivery<T>> {
+    fn new(inbox: Arc<Inbox>) -> Self {
+        let delivery = Delivery::Awaited(None);
+        let inside = Mutex::new(Inside { delivery, task: None, aborted: false });
+        Mailbox { inside, delivered: Condvar::new(), inbox }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside<T>> {
         self.inside.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
+impl<T> Inside<T> {
+    /// The result, if it is there.
+    fn take(&mut self) -> Option<Result<T, JoinError>> {
+        match std::mem::replace(&mut self.delivery, Delivery::Taken) {
+            Delivery::Here(result) => Some(result),
+            Delivery::Taken => panic!("a remote handle was polled after it was ready"),
+            not_yet => {
+                self.delivery = not_yet;
+                None
+            }
+        }
+    }
+}
+
 impl<T> RemoteHandle<T> {
-    /// Blocks this thread until the task has ended.
-    ///
-    /// Called on the loop's own thread it would wait for itself: await the handle there.
+    /// Blocks this thread until the task has ended, and returns its result.
     ///
     /// # Errors
     ///
-    /// [`Lost`] when the task was cancelled, panicked, or went with its runtime.
+    /// As those of awaiting a [`JoinHandle`](crate::JoinHandle).
     ///
     /// # Panics
     ///
-    /// When a runtime is running on this thread: it would stand still.
+    /// When the task has not ended and this is the thread of its loop, running or not, or any
+    /// thread on which a loop is running: it would wait for itself. Await the handle there.
     #[track_caller]
-    pub fn wait(self) -> Result<T, Lost> {
-        assert!(
-            turn::running_loop() == 0,
-            "`RemoteHandle::wait` would block the runtime that is running on this thread; \
-             await the handle instead"
-        );
-        let mut delivery = self.mailbox.lock();
+    pub fn wait(self) -> Result<T, JoinError> {
+        let mut inside = self.mailbox.lock();
         loop {
-            match &mut *delivery {
-                Delivery::Here(result) => return result.take().ok_or(Lost),
-                Delivery::Awaited(_) => {
-                    let woken = self.mailbox.delivered.wait(delivery);
-                    delivery = woken.unwrap_or_else(|e| e.into_inner());
-                }
+            if let Some(result) = inside.take() {
+                return result;
             }
+            if turn::running_loop() != 0 || self.mailbox.inbox.is_of_this_thread() {
+                drop(inside);
+                panic!(
+                    "`RemoteHandle::wait` would block the loop of this thread, which has to run \
+                     the task: await the handle in it instead"
+                );
+            }
+            let woken = self.mailbox.delivered.wait(inside);
+            inside = woken.unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    /// Cancels the task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does: its future is
+    /// dropped on the loop's thread.
+    pub fn abort(&self) {
+        let mut inside = self.mailbox.lock();
+        inside.aborted = true;
+        let task = inside.task;
+        drop(inside);
+        if let Some(task) = task {
+            self.mailbox.inbox.send(Message::Abort(task));
         }
     }
 
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        matches!(*self.mailbox.lock(), Delivery::Here(_))
+        !matches!(self.mailbox.lock().delivery, Delivery::Awaited(_))
     }
 }
 
 impl<T> Future for RemoteHandle<T> {
-    type Output = Result<T, Lost>;
+    type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker().clone();
-        let mut delivery = self.mailbox.lock();
-        match &mut *delivery {
-            Delivery::Here(result) => Poll::Ready(result.take().ok_or(Lost)),
-            Delivery::Awaited(waiting) => {
-                let replaced = waiting.replace(waker);
-                drop(delivery);
-                drop(replaced);
-                Poll::Pending
-            }
+        let mut inside = self.mailbox.lock();
+        if let Some(result) = inside.take() {
+            drop(inside);
+            catching(|| drop(waker));
+            return Poll::Ready(result);
         }
+        let replaced = std::mem::replace(&mut inside.delivery, Delivery::Awaited(Some(waker)));
+        drop(inside);
+        catching(|| drop(replaced));
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for RemoteHandle<T> {
+    fn drop(&mut self) {
+        let left = std::mem::replace(&mut self.mailbox.lock().delivery, Delivery::Unwanted);
+        if let Delivery::Here(Err(error)) = &left
+            && error.is_panic()
+        {
+            event::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
+        }
+        catching(|| drop(left));
     }
 }
 
@@ -198,30 +242,72 @@ impl<T> fmt::Debug for RemoteHandle<T> {
     }
 }
 
+pin_project! {
+    /// The future of the task: runs the one that was given, and sends the result.
+    struct Errand<F: Future> {
+        #[pin]
+        future: F,
+        postman: Postman<F::Output>,
+    }
+}
+
+impl<F: Future> Future for Errand<F> {
+    type Output = Result<(), JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let task = turn::task();
+        if this.postman.begin(task) {
+            // The postman says so when it is dropped.
+            return Poll::Ready(Err(JoinError::cancelled(task)));
+        }
+        let (result, ended) = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
+            Ok(output) => (Ok(ready!(output)), Ok(())),
+            Err(payload) => {
+                (Err(JoinError::panic(task, payload)), Err(JoinError::panic_told_elsewhere(task)))
+            }
+        };
+        Poll::Ready(match this.postman.deliver(result) {
+            // Nobody hears of the panic there, so it is told of here.
+            Some(Err(unheard)) => Err(unheard),
+            _ => ended,
+        })
+    }
+}
+
 /// Brings a result into the mailbox; dropped with empty hands, it says that none will come.
 struct Postman<T> {
     mailbox: Option<Arc<Mailbox<T>>>,
 }
 
 impl<T> Postman<T> {
-    fn deliver(mut self, result: Option<T>) {
-        self.put(result);
+    /// The task has a turn. True when it was to be cancelled before the first.
+    fn begin(&self, task: Id) -> bool {
+        let Some(mailbox) = &self.mailbox else { return false };
+        let mut inside = mailbox.lock();
+        inside.task.replace(task).is_none() && inside.aborted
     }
 
-    fn put(&mut self, result: Option<T>) {
-        let Some(mailbox) = self.mailbox.take() else {
-            return;
-        };
-        let before = std::mem::replace(&mut *mailbox.lock(), Delivery::Here(result));
+    /// Gives the result back when nobody wants it.
+    fn deliver(&mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
+        let mailbox = self.mailbox.take()?;
+        let mut inside = mailbox.lock();
+        if let Delivery::Unwanted = inside.delivery {
+            return Some(result);
+        }
+        let before = std::mem::replace(&mut inside.delivery, Delivery::Here(result));
+        drop(inside);
         mailbox.delivered.notify_all();
         if let Delivery::Awaited(Some(waker)) = before {
             catching(|| waker.wake());
         }
+        None
     }
 }
 
 impl<T> Drop for Postman<T> {
     fn drop(&mut self) {
-        self.put(None);
+        let task = self.mailbox.as_ref().and_then(|mailbox| mailbox.lock().task);
+        self.deliver(Err(JoinError::cancelled(task.unwrap_or(Id::NOBODY))));
     }
 }

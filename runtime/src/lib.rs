@@ -50,7 +50,9 @@
 //! event.rs        what happens in a run, and the one function that tells it
 //! turn.rs         whose turn it is on this thread, and how it ends
 //! access.rs       what a turn touches that other tasks may notice
+//! atomics.rs      what the inbox is made of: the standard library's, or loom's in its tests
 //! locks.rs        who waits for which lock, and who holds it
+//! peak.rs         giving memory back after a peak
 //! network.rs      what can be watched; what is asked of a network that is not the system's
 //! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
 //! ---- the windows, which look in
@@ -81,14 +83,18 @@ pub mod task;
 pub mod time;
 
 mod access;
+mod atomics;
 mod builder;
 mod cores;
 mod deadlock;
 mod event_loop;
 mod handle;
 mod locks;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod network;
 mod offload;
+mod peak;
 mod reactor;
 mod runtime;
 mod spawn;
@@ -99,7 +105,7 @@ mod world;
 
 pub use builder::{Builder, run, try_run};
 pub use cores::{Core, CoreListener, cores};
-pub use handle::{Handle, Lost, RemoteHandle};
+pub use handle::{Handle, RemoteHandle};
 pub use offload::spawn_blocking;
 pub use runtime::{RunError, Runtime};
 pub use spawn::{spawn, yield_now};

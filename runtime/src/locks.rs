@@ -2,9 +2,12 @@
 //!
 //! This is kept only while somebody waits: a lock that nobody wants costs nothing here. It answers
 //! what a report of a program that hangs has to say, and it sees a circle of locks at the moment
-//! when it closes: a task begins to wait for a lock whose holder waits, directly or through
+//! when it closes: a task ends its turn waiting for a lock whose holder waits, directly or through
 //! others, for a lock that this task holds. None of them can go on then, however busy the rest of
 //! the program is.
+//!
+//! That holds for a task that waits for the lock and for nothing else. One with several branches
+//! (a `zip`, a `select`) may hold a lock in one and wait for it in another, and go on.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -47,6 +50,10 @@ struct Wait {
     at: &'static Location<'static>,
     /// What the lock holds is the task's own waker, not one that somebody wrapped around it.
     by_its_own_waker: bool,
+    /// The task's turn ended with nothing else to wait for.
+    only: bool,
+    /// A circle with this wait in it has been reported.
+    reported: bool,
 }
 
 #[derive(Default)]
@@ -61,10 +68,14 @@ thread_local! {
     static LOCKS: RefCell<Locks> = RefCell::default();
 }
 
+/// Looks at what is known, or changes it. While a thread ends nothing is known any more.
+fn with_locks<R: Default>(visit: impl FnOnce(&mut Locks) -> R) -> R {
+    LOCKS.try_with(|locks| visit(&mut locks.borrow_mut())).unwrap_or_default()
+}
+
 /// A lock for which somebody begins to wait, while nobody did before, gets a number.
 pub(crate) fn begin(holder: Who) -> Number {
-    LOCKS.with(|locks| {
-        let mut locks = locks.borrow_mut();
+    with_locks(|locks| {
         let number = locks.next;
         locks.next += 1;
         locks.holders.insert(number, holder);
@@ -74,26 +85,35 @@ pub(crate) fn begin(holder: Who) -> Number {
 
 /// Nobody waits for the lock any more.
 pub(crate) fn end(lock: Number) {
-    let _ = LOCKS.try_with(|locks| locks.borrow_mut().holders.remove(&lock));
+    with_locks(|locks| locks.holders.remove(&lock));
 }
 
 /// Another task holds the lock from now on.
 pub(crate) fn hand_over(lock: Number, holder: Who) {
-    let _ = LOCKS.try_with(|locks| locks.borrow_mut().holders.insert(lock, holder));
+    with_locks(|locks| locks.holders.insert(lock, holder));
 }
 
-/// The running task waits for `lock` from now on. If that closes a circle, a person is told.
+/// The running task waits for `lock` from now on.
 pub(crate) fn wait(lock: Number, waker: &Waker, at: &'static Location<'static>) {
     let by_its_own_waker = turn::task_of(waker).is_some();
     let who = Who::is_running();
     if !who.is_known() {
         return;
     }
-    let circle = LOCKS.with(|locks| {
-        let mut locks = locks.borrow_mut();
-        let before = locks.waits.insert(who, Wait { lock, at, by_its_own_waker });
-        let is_new = before.is_none_or(|before| before.lock != lock);
-        is_new.then(|| locks.circle(who)).flatten()
+    with_locks(|locks| {
+        let before = locks.waits.remove(&who).filter(|before| before.lock == lock);
+        let reported = before.is_some_and(|before| before.reported);
+        locks.waits.insert(who, Wait { lock, at, by_its_own_waker, only: false, reported });
+    });
+}
+
+/// The turn of `task` has ended because of a lock. If that closes a circle, a person is told.
+#[cold]
+pub(crate) fn turn_ended(task: Id) {
+    let who = Who::of(task);
+    let circle = with_locks(|locks| {
+        locks.waits.get_mut(&who)?.only = turn::parked_once();
+        locks.new_circle(who)
     });
     if let Some(circle) = circle {
         warn(Warning::Locks(circle));
@@ -107,8 +127,7 @@ pub(crate) fn park(holder: Who) {
 
 /// `who` waits for the lock no more: it has it, or has given up.
 pub(crate) fn stop_waiting(who: Who, lock: Number) {
-    let _ = LOCKS.try_with(|locks| {
-        let mut locks = locks.borrow_mut();
+    with_locks(|locks| {
         if locks.waits.get(&who).is_some_and(|wait| wait.lock == lock) {
             locks.waits.remove(&who);
         }
@@ -118,8 +137,7 @@ pub(crate) fn stop_waiting(who: Who, lock: Number) {
 /// The task of the running loop that holds the lock for which `task` waits, if that is known, and
 /// the line that waits.
 pub(crate) fn awaited_by(task: Id) -> Option<(Option<Id>, Place)> {
-    LOCKS.with(|locks| {
-        let locks = locks.borrow();
+    with_locks(|locks| {
         let wait = locks.waits.get(&Who::of(task))?;
         let holder = locks.holders.get(&wait.lock).copied();
         let known = holder.filter(|holder| *holder == Who::of(holder.task) && holder.is_known());
@@ -129,28 +147,57 @@ pub(crate) fn awaited_by(task: Id) -> Option<(Option<Id>, Place)> {
 
 /// Whether a lock holds the waker of `task`, a task of the running loop.
 pub(crate) fn has_waker_of(task: Id) -> bool {
-    LOCKS.with(|locks| {
-        locks.borrow().waits.get(&Who::of(task)).is_some_and(|wait| wait.by_its_own_waker)
-    })
+    with_locks(|locks| locks.waits.get(&Who::of(task)).is_some_and(|wait| wait.by_its_own_waker))
 }
 
 impl Locks {
-    /// What to say when `first` waits in a circle.
-    fn circle(&self, first: Who) -> Option<String> {
-        let mut text = format!("popleft: a circle of locks: task {}", first.task);
-        let mut who = first;
+    /// What to say when `first` waits in a circle of which nothing has been said.
+    fn new_circle(&mut self, first: Who) -> Option<String> {
+        let circle = self.circle(first)?;
+        let mut is_new = false;
+        for who in &circle {
+            let reported = &mut self.waits.get_mut(who)?.reported;
+            is_new |= !std::mem::replace(reported, true);
+        }
+        is_new.then(|| self.tell_of(&circle))
+    }
+
+    /// The tasks of which each waits for a lock that the next one holds, from `first` to `first`.
+    fn circle(&self, first: Who) -> Option<Vec<Who>> {
+        let mut circle = vec![first];
         // No circle is longer than there are tasks that wait.
-        for step in 0..self.waits.len() {
-            let wait = self.waits.get(&who)?;
-            let holder = *self.holders.get(&wait.lock)?;
-            let (and, at) = (if step == 0 { "" } else { ", which" }, Place::of(wait.at));
-            let _ = write!(text, "{and} waits at {at} for a lock held by task {}", holder.task);
-            if holder == first {
-                text += "; unless one of them gives up, none of them can go on\n";
-                return Some(text);
+        while circle.len() <= self.waits.len() {
+            let wait = self.waits.get(circle.last()?)?;
+            if !(wait.only && wait.by_its_own_waker) {
+                return None;
             }
-            who = holder;
+            let holder = *self.holders.get(&wait.lock)?;
+            if holder == first {
+                return Some(circle);
+            }
+            circle.push(holder);
         }
         None
+    }
+
+    fn tell_of(&self, circle: &[Who]) -> String {
+        if let [alone] = circle {
+            let (task, at) = (alone.task, self.place_of(alone));
+            return format!(
+                "popleft: task {task} waits at {at} for a lock that it holds itself; unless it \
+                 gives up, it cannot go on\n"
+            );
+        }
+        let mut text = format!("popleft: a circle of locks: task {}", circle[0].task);
+        for (step, who) in circle.iter().enumerate() {
+            let holder = circle[(step + 1) % circle.len()].task;
+            let (and, at) = (if step == 0 { "" } else { ", which" }, self.place_of(who));
+            let _ = write!(text, "{and} waits at {at} for a lock held by task {holder}");
+        }
+        text + "; unless one of them gives up, none of them can go on\n"
+    }
+
+    fn place_of(&self, who: &Who) -> Place {
+        self.waits.get(who).map_or(Place::UNKNOWN, |wait| Place::of(wait.at))
     }
 }

@@ -23,6 +23,11 @@ use crate::turn;
 /// ended go on in the next one. Dropping the runtime drops them all, on this thread, and waits a
 /// set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
 ///
+/// It stays on its thread, and in its process: a forked child (`fork` without an `exec`) shares the
+/// loop's epoll instance with its parent, so that what it closes or drops there disappears from the
+/// parent's watch, too. Start other programs through [`std::process::Command`]; all descriptors are
+/// closed on `exec`.
+///
 /// [`block_on`]: Runtime::block_on
 /// [`Builder::shutdown_timeout`]: crate::Builder::shutdown_timeout
 pub struct Runtime {
@@ -111,7 +116,9 @@ impl Runtime {
         let _door = DebuggersDoor::open(&self.event_loop);
         let (task, waker) = MainTask::spawn(&self.event_loop, at);
         let mut body = pin!(TaskBody::new(Plain::new(main), waker));
+        self.event_loop.begin_run();
         let returned = self.event_loop.run(task.id, body.as_mut());
+        self.event_loop.end_run();
         let mut ended = None;
         body.take(&mut ended);
         (returned, ended)

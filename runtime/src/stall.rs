@@ -5,28 +5,43 @@
 //! then only a waker in somebody else's hands, or a [`Handle`](crate::Handle), could change
 //! anything. If there is none, nothing will ever happen, and the loop says so at once and ends. If
 //! there is one, another thread may use it; when that takes longer than a second, the same report
-//! is printed once, and the loop goes on hoping. In a simulation there are no other threads, and
-//! so no hope: it is always certain.
+//! is printed once, and the loop goes on waiting, looking again more and more seldom. In a
+//! simulation there are no other threads: there it is always certain.
+//!
+//! Two things are looked at, one after the other, while other threads go on: who owns a waker or a
+//! handle, and what lies in the inbox. A thread that wakes a task and then lets go of its waker
+//! must be seen in one of them. It sends first and lets go second; so the owners are counted first,
+//! and the inbox is asked again after that. Whoever was missed by the count has sent before.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
+use crate::atomics::fence;
 use crate::deadlock::Deadlock;
 use crate::event::{Warning, warn};
 use crate::event_loop::EventLoop;
+use crate::task::deque::Inbox;
 use crate::world::Until;
 
 /// How long the loop hopes for another thread before it says that it does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the loop remembers of its hopes.
-#[derive(Default)]
+/// The longest time between two checks: a thread may let go of the last waker unseen.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
+
+/// What the loop remembers of its hopes, for one run.
 pub(crate) struct Hope {
+    /// Whether it is reported that other threads are waited for; see
+    /// [`Builder::report_stalls`](crate::Builder::report_stalls).
+    reports: bool,
     /// Another thread has sent something since the last check.
     heard: Cell<bool>,
     /// When to check next. Set once for many sleeps, so that hoping costs no system calls.
     check_at: Cell<Option<Instant>>,
+    /// How long it was from the last check to the next.
+    patience: Cell<Duration>,
     /// The report has been printed. It is not printed twice: if another thread woke somebody after
     /// the first, the program is one that waits for other threads.
     told: Cell<bool>,
@@ -35,6 +50,25 @@ pub(crate) struct Hope {
 }
 
 impl Hope {
+    pub(crate) fn new(reports: bool) -> Hope {
+        Hope {
+            reports,
+            heard: Cell::new(false),
+            check_at: Cell::new(None),
+            patience: Cell::new(PATIENCE),
+            told: Cell::new(false),
+            found: RefCell::new(None),
+        }
+    }
+
+    /// A run begins. What the one before had seen says nothing about this one.
+    pub(crate) fn begin(&self) {
+        self.heard.set(false);
+        self.check_at.set(None);
+        self.told.set(false);
+        self.found.take();
+    }
+
     pub(crate) fn heard_from_outside(&self) {
         self.heard.set(true);
     }
@@ -49,9 +83,6 @@ impl Hope {
 /// hope.
 pub(crate) fn how_long_to_hope(event_loop: &EventLoop) -> Option<Until> {
     let hope = &event_loop.hope;
-    if hope.told.get() {
-        return Some(Until::Forever);
-    }
     // The first time there is no need to wait before one looks for wakers. After that it is done
     // once a second at most: it looks at every task.
     let check_at = hope.check_at.get();
@@ -60,19 +91,32 @@ pub(crate) fn how_long_to_hope(event_loop: &EventLoop) -> Option<Until> {
     {
         return Some(Until::Deadline(check_at));
     }
-    if !somebody_could_wake_a_task(event_loop) {
+    if nothing_can_come(&event_loop.inbox, || somebody_could_wake_a_task(event_loop)) {
         print_report(event_loop, Verdict::Certain);
         return None;
     }
-    if check_at.is_some() && !hope.heard.get() {
+    let was_quiet = check_at.is_some() && !hope.heard.replace(false);
+    if was_quiet && hope.reports && !hope.told.replace(true) {
         print_report(event_loop, Verdict::Likely);
-        hope.told.set(true);
-        return Some(Until::Forever);
     }
-    hope.heard.set(false);
-    let next = event_loop.now() + PATIENCE;
+    let patience = if was_quiet { hope.patience.get() * 2 } else { PATIENCE };
+    hope.patience.set(patience.min(LONGEST_PATIENCE));
+    let next = event_loop.now() + hope.patience.get();
     hope.check_at.set(Some(next));
     Some(Until::Deadline(next))
+}
+
+/// The verdict: no other thread has sent anything, and none ever can.
+///
+/// `somebody_could_send` counts owners, which other threads give up meanwhile. Giving up is a
+/// release, as the drop of an `Arc` is one; with the fence, all that its owner sent before is seen
+/// in the inbox afterwards.
+pub(crate) fn nothing_can_come(inbox: &Inbox, somebody_could_send: impl FnOnce() -> bool) -> bool {
+    if somebody_could_send() {
+        return false;
+    }
+    fence(Acquire);
+    inbox.is_empty()
 }
 
 fn somebody_could_wake_a_task(event_loop: &EventLoop) -> bool {
@@ -88,6 +132,8 @@ enum Verdict {
 }
 
 fn print_report(event_loop: &EventLoop, verdict: Verdict) {
+    // Tasks have had their turns, and may have taken long, since it was read.
+    event_loop.look_at_the_clock();
     let deadlock = Deadlock::of(event_loop);
     warn(Warning::Stall(report(&deadlock, &verdict)));
     if let Verdict::Certain = verdict {
@@ -104,7 +150,8 @@ fn report(deadlock: &Deadlock, verdict: &Verdict) -> String {
         Verdict::Certain => ", and nothing is left that could wake one:\n",
         Verdict::Likely => {
             ", and for a second no other thread has woken one \
-             (one could: somebody holds a waker or a handle):\n"
+             (one could: somebody holds a waker or a handle; `Builder::report_stalls` turns \
+             this off):\n"
         }
     };
     format!("popleft: {first}{then}{deadlock}")

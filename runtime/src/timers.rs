@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
+use crate::peak::{self, PeakOfSlab};
 use crate::task::waker::LocalWaker;
 use crate::turn;
 
@@ -34,6 +35,7 @@ pub(crate) struct Timers {
     /// How many entries of the heap, and of the fresh ones, are dead.
     dead: Cell<usize>,
     next_sequence: Cell<u32>,
+    peak: PeakOfSlab,
 }
 
 struct Row {
@@ -78,6 +80,7 @@ impl Timers {
             fresh: RefCell::new(Vec::new()),
             dead: Cell::new(0),
             next_sequence: Cell::new(0),
+            peak: PeakOfSlab::default(),
         }
     }
 
@@ -127,7 +130,7 @@ impl Timers {
         self.forget(key, &rows);
         drop(rows);
         tell(|| Event::TimerCancelled { timer: key.sequence, task: row.waker.task() });
-        drop(row);
+        row.waker.discard();
     }
 
     /// A timer's row is gone: so is its entry, if it was the last one set; else the entry is dead.
@@ -180,6 +183,18 @@ impl Timers {
             turn::set_cause(Cause::Timer(timer));
             tell(|| Event::TimerFired { timer, task: waker.task(), deadline });
             waker.wake();
+        }
+    }
+
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
+        self.peak.give_back(&mut self.rows.borrow_mut());
+        let (mut heap, mut fresh) = (self.heap.borrow_mut(), self.fresh.borrow_mut());
+        if peak::is_over(heap.len(), heap.capacity()) {
+            heap.shrink_to(peak::KEPT);
+        }
+        if peak::is_over(fresh.len(), fresh.capacity()) {
+            fresh.shrink_to(peak::KEPT);
         }
     }
 
@@ -307,6 +322,21 @@ mod tests {
             assert!(entries <= SMALL + 1);
         }
         assert!(timers.is_set(keep));
+    }
+
+    #[test]
+    fn the_lists_are_small_again_after_a_crowd_has_gone() {
+        let start = Instant::now();
+        let timers = Timers::new(start);
+        let keys: Vec<_> = (0..100_000).map(|_| timers.set(start, LocalWaker::NOBODY)).collect();
+        let (half, other_half) = keys.split_at(keys.len() / 2);
+        half.iter().for_each(|&key| timers.cancel(key));
+        timers.fire(start);
+        assert!(!other_half.iter().any(|&key| timers.is_set(key)));
+        timers.give_back();
+        let rows = timers.rows.borrow().capacity();
+        let (heap, fresh) = (timers.heap.borrow().capacity(), timers.fresh.borrow().capacity());
+        assert!(rows.max(heap).max(fresh) <= 2 * peak::KEPT, "{rows} {heap} {fresh}");
     }
 
     #[test]

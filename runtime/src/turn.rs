@@ -30,6 +30,8 @@ struct Turn {
     operations_left: Cell<u32>,
     why: Cell<Why>,
     at: Cell<At>,
+    /// How many leaf futures have returned `Pending`.
+    parks: Cell<u32>,
 }
 
 /// Where a turn ended. Most turns that end at a line are over before anybody asks for its number.
@@ -62,6 +64,7 @@ thread_local! {
             operations_left: Cell::new(OPERATIONS_A_TURN),
             why: Cell::new(Why::Unknown),
             at: Cell::new(At::Place(Place::UNKNOWN)),
+            parks: Cell::new(0),
         }
     };
 }
@@ -86,6 +89,7 @@ pub(crate) fn begin(task: Id) {
         turn.operations_left.set(OPERATIONS_A_TURN);
         turn.why.set(Why::Unknown);
         turn.at.set(At::Place(Place::UNKNOWN));
+        turn.parks.set(0);
     });
 }
 
@@ -122,6 +126,13 @@ pub(crate) fn task_if_any() -> Option<Id> {
 #[inline]
 pub(crate) fn set_own_waker(waker: &Waker) {
     TURN.with(|turn| turn.own_waker.set(halves(waker)));
+}
+
+/// The running task is not polled: it is cancelled. No waker is its own, also not the one that the
+/// task before was polled with.
+#[inline]
+pub(crate) fn forget_own_waker() {
+    TURN.with(|turn| turn.own_waker.set((0, 0)));
 }
 
 /// The running task, if `waker` is its own and not one that somebody between has wrapped around it.
@@ -162,6 +173,7 @@ pub(crate) fn park(why: Why, at: At) {
     TURN.with(|turn| {
         turn.why.set(why);
         turn.at.set(at);
+        turn.parks.set(turn.parks.get() + 1);
     });
 }
 
@@ -175,6 +187,12 @@ pub(crate) fn park_at(why: Why, location: &'static Location<'static>) {
 #[inline]
 pub(crate) fn parked() -> (Why, At) {
     TURN.with(|turn| (turn.why.get(), turn.at.get()))
+}
+
+/// Whether the turn that just ended waits for one thing only, as far as leaf futures say.
+#[inline]
+pub(crate) fn parked_once() -> bool {
+    TURN.with(|turn| turn.parks.get() == 1)
 }
 
 /// Asks for one operation of the task's share. `Pending` when the share is used up: the task goes

@@ -1,9 +1,12 @@
 //! Several loops: what they return, how they end, and who gets a connection.
 
+mod child;
+
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -44,20 +47,27 @@ fn settings_are_those_of_the_builder() {
     assert_eq!(names.unwrap(), expected);
 }
 
-/// Counts how often it is dropped.
+/// Counts how many of them are alive. A loop that is stopped before its first turn makes none.
 struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(alive: &'a AtomicUsize) -> Self {
+        alive.fetch_add(1, Relaxed);
+        Counted(alive)
+    }
+}
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
 #[test]
 fn the_first_error_ends_the_others_and_is_returned() {
-    let dropped = AtomicUsize::new(0);
+    let alive = AtomicUsize::new(0);
     let ended = cores(3, |core| {
-        let counted = Counted(&dropped);
+        let counted = Counted::new(&alive);
         async move {
             let _counted = counted;
             if core.number() == 1 {
@@ -68,15 +78,15 @@ fn the_first_error_ends_the_others_and_is_returned() {
         }
     });
     assert_eq!(ended.unwrap_err().to_string(), "enough");
-    assert_eq!(dropped.load(Relaxed), 3);
+    assert_eq!(alive.load(Relaxed), 0);
 }
 
 #[test]
 fn the_first_panic_ends_the_others_and_goes_on_when_they_have_ended() {
-    let dropped = AtomicUsize::new(0);
+    let alive = AtomicUsize::new(0);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         cores(3, |core| {
-            let counted = Counted(&dropped);
+            let counted = Counted::new(&alive);
             async move {
                 let _counted = counted;
                 assert_ne!(core.number(), 2, "not this one");
@@ -87,7 +97,7 @@ fn the_first_panic_ends_the_others_and_goes_on_when_they_have_ended() {
     }));
     let payload = ended.unwrap_err();
     assert!(payload.downcast_ref::<String>().unwrap().contains("not this one"));
-    assert_eq!(dropped.load(Relaxed), 3);
+    assert_eq!(alive.load(Relaxed), 0);
 }
 
 #[test]
@@ -189,4 +199,70 @@ fn several_addresses_can_be_listened_on() {
     let addrs = addrs.unwrap();
     assert_eq!(addrs[0], addrs[1]);
     assert_ne!(addrs[0][0], addrs[0][1]);
+}
+
+#[test]
+fn all_who_accept_in_one_loop_get_a_connection_and_who_gives_up_gets_none() {
+    let (sender, receiver) = mpsc::channel::<SocketAddr>();
+    let client = thread::spawn(move || {
+        let addr = receiver.recv().unwrap();
+        let clients: Vec<_> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for mut client in clients {
+            let mut answer = [0];
+            client.read_exact(&mut answer).unwrap();
+        }
+    });
+    let sender = Mutex::new(sender);
+    let served = cores(1, |core| {
+        let sender = sender.lock().unwrap().clone();
+        async move {
+            let listener = Rc::new(core.listen("127.0.0.1:0").await?);
+            let given_up = popleft::time::timeout(Duration::from_millis(10), listener.accept());
+            assert!(given_up.await.is_err());
+            let accepting: Vec<_> = (0..4)
+                .map(|_| {
+                    let listener = listener.clone();
+                    popleft::spawn(async move {
+                        let (client, _) = listener.accept().await?;
+                        client.write_all(b"x").await
+                    })
+                })
+                .collect();
+            popleft::yield_now().await;
+            sender.send(listener.local_addr()).unwrap();
+            for task in accepting {
+                let limit = Duration::from_secs(20);
+                popleft::time::timeout(limit, task).await.unwrap().unwrap()?;
+            }
+            Ok::<_, io::Error>(())
+        }
+    });
+    served.unwrap();
+    drop(sender);
+    client.join().unwrap();
+}
+
+#[test]
+#[cfg(feature = "record")]
+fn where_a_core_waits_is_the_line_of_its_await() {
+    // Recording is for the whole process.
+    if child::stderr_of("where_a_core_waits_is_the_line_of_its_await").is_some() {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("popleft-cores-{}", std::process::id()));
+    popleft::record::record_all(&path).unwrap();
+    let result = cores(1, |core| async move {
+        let listener = core.listen("localhost:0").await?;
+        let wait = popleft::time::timeout(Duration::from_millis(10), listener.accept());
+        Ok::<_, io::Error>(wait.await.is_err())
+    });
+    assert_eq!(result.unwrap(), [true]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut lines = text.lines();
+    assert!(lines.any(|line| line.contains("spawn") && line.contains("tests/cores.rs:")), "{text}");
+    assert!(lines.any(|line| line.contains("read") && line.contains("tests/cores.rs:")), "{text}");
+    // Where one loop accepts for all, the task that does is the library's own.
+    let is_own = |line: &str| line.contains("src/cores.rs:") && !cfg!(popleft_portable);
+    assert!(!text.lines().any(is_own), "{text}");
 }

@@ -75,7 +75,7 @@ async fn everything() {
     while !stranger.is_finished() {
         yield_now().await;
     }
-    assert_eq!(stranger.join().unwrap(), Ok(7));
+    assert_eq!(stranger.join().unwrap().unwrap(), 7);
     // The other ways to end.
     let panics = spawn(async { panic!("as it was meant to") });
     assert!(panics.await.unwrap_err().is_panic());
@@ -832,6 +832,21 @@ fn after_a_header(lines: &str) -> Vec<u8> {
     bytes.push(b'\n');
     bytes.extend(lines.as_bytes());
     bytes
+}
+
+#[test]
+fn an_error_quotes_only_the_beginning_of_what_is_wrong() {
+    let long = "well at line 5, ".repeat(50_000);
+    for bad in [
+        format!(r#"{{"seq":1,"t_ns":5,"kind":"done","task":0,"how":"{long}"}}"#),
+        format!(r#"{{"seq":1,"t_ns":5,"kind":"poll","task":"{long}"}}"#),
+        format!(r#"{{"seq":"{long}","t_ns":5,"kind":"poll","task":0}}"#),
+    ] {
+        let bytes = after_a_header(&format!("{bad}\n"));
+        let error = Reader::new(&*bytes).unwrap().next().unwrap().unwrap_err().to_string();
+        assert!(error.starts_with("line 2: ") && error.contains("well at line 5, well"), "{error}");
+        assert!(error.ends_with("..") && error.len() < 200, "{error}");
+    }
 }
 
 #[test]

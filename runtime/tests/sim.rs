@@ -185,14 +185,14 @@ fn a_job_finds_itself_outside_the_loop_as_on_a_thread() {
             handle.spawn(async { 6 * 7 })
         });
         let answer = asked.await.unwrap().await;
-        assert_eq!(answer, Ok(42));
+        assert_eq!(answer.unwrap(), 42);
     });
     assert_eq!(woken_by.borrow()[0], popleft::event::Cause::Job);
     sim.run(async {
         let handle = Handle::current().unwrap();
         let blocks = spawn_blocking(move || handle.spawn(async {}).wait());
         let error = blocks.await.unwrap_err().to_string();
-        assert!(error.contains("would block the runtime"), "{error}");
+        assert!(error.contains("would block the loop"), "{error}");
         let nested = spawn_blocking(|| Sim::new().run(async {}));
         let error = nested.await.unwrap_err().to_string();
         assert!(error.contains("cannot simulate inside a simulation"), "{error}");
@@ -723,6 +723,21 @@ fn nothing_can_happen_whoever_holds_a_waker_or_a_handle() {
     assert_eq!(deadlock.tasks[1].name.as_deref(), Some("waits"));
     assert_eq!(deadlock.tasks[1].since, SECOND);
     assert!(deadlock.circle.is_empty());
+}
+
+#[test]
+fn a_deadlock_says_since_when_each_one_waits_also_after_years() {
+    let failure = Sim::new()
+        .try_run(async {
+            drop(spawn(pending::<()>()));
+            sleep(3 * YEAR).await;
+            drop(spawn(pending::<()>()));
+            sleep(MINUTE).await;
+            pending::<()>().await;
+        })
+        .unwrap_err();
+    let since: Vec<_> = deadlock_of(&failure).tasks.iter().map(|task| task.since).collect();
+    assert_eq!(since, [Duration::ZERO, 3 * YEAR + MINUTE, MINUTE]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_lite::future::zip;
 use popleft::event::{Event, Why};
 use popleft::sync::{Lock, Mutex, MutexGuard};
 use popleft::time::{sleep, timeout};
@@ -136,7 +137,7 @@ fn it_works_without_any_runtime() {
             *n += 1;
         }
     };
-    futures_lite::future::block_on(futures_lite::future::zip(add(), add()));
+    futures_lite::future::block_on(zip(add(), add()));
     assert_eq!(*lock.try_lock().unwrap(), 2_000);
 }
 
@@ -310,6 +311,12 @@ fn a_circle_is_reported_when_it_closes_also_while_others_run() {
     }
 }
 
+async fn slowly_add_one(lock: &Mutex<u32>) {
+    let mut value = lock.lock().await;
+    sleep(Duration::from_millis(1)).await;
+    *value += 1;
+}
+
 #[test]
 fn no_circle_is_reported_where_there_is_none() {
     let test = "no_circle_is_reported_where_there_is_none";
@@ -336,6 +343,21 @@ fn no_circle_is_reported_where_there_is_none() {
             drop(right.lock().await);
             other.await.unwrap();
             drop(held);
+        });
+        popleft::run(async {
+            // One branch of a task waits for the lock that another branch of it holds: alone, and
+            // in what would be a circle with another task.
+            let (left, right) = (Rc::new(Mutex::new(0)), Rc::new(Mutex::new(0)));
+            zip(slowly_add_one(&left), slowly_add_one(&left)).await;
+            let (l, r) = (left.clone(), right.clone());
+            let other = spawn(async move {
+                let _held = r.lock().await;
+                slowly_add_one(&l).await;
+            });
+            yield_now().await;
+            zip(slowly_add_one(&left), slowly_add_one(&right)).await;
+            other.await.unwrap();
+            assert_eq!((*left.lock().await, *right.lock().await), (4, 1));
         });
         popleft::run(async {
             // The first lets go of what the third asks for; the second has it, but not had its
@@ -382,7 +404,8 @@ fn a_program_that_hangs_in_a_circle_is_told_at_once() {
         return;
     };
     for part in [
-        "a circle of locks: task 0 waits at runtime/tests/sync.rs:",
+        "popleft: task 0 waits at runtime/tests/sync.rs:",
+        "for a lock that it holds itself; unless it gives up, it cannot go on",
         "the only task is parked, and nothing is left that could wake one",
         "waits for a lock held by task 0 (\"main\") at runtime/tests/sync.rs:",
         "in a circle: task 0 waits for a lock held by task 0\n",

@@ -226,7 +226,7 @@ fn wait_for_input(fd: &impl AsFd) {
 }
 
 /// Whether there is something to read within this time; the end of the file counts too.
-fn has_input(fd: &impl AsFd, patience: Duration) -> bool {
+pub(crate) fn has_input(fd: &impl AsFd, patience: Duration) -> bool {
     let timeout = Timespec::try_from(patience).unwrap();
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)).unwrap() > 0
 }

@@ -13,6 +13,8 @@ laws![
     a_request_may_come_in_pieces,
     the_end_in_mid_line_is_no_request,
     the_talks_framing_is_understood,
+    a_number_and_its_end_may_come_one_after_the_other,
+    a_line_of_64_kib_is_refused_also_where_the_framing_is_guessed,
     one_framing_can_be_demanded,
     the_largest_n_can_be_set,
     pipelined_requests_are_answered_in_order,
@@ -145,6 +147,34 @@ fn the_talks_framing_is_understood(kind: Kind) {
         let length = client.stream().read(&mut answer).unwrap();
         assert_eq!(text(&answer[..length]), expected, "{request:?}");
     }
+}
+
+fn a_number_and_its_end_may_come_one_after_the_other(kind: Kind) {
+    let server = kind.start();
+    let mut client = server.connect();
+    for end in ["\r\n", "\n"] {
+        for (number, answer) in [("10", "55"), ("x", "error: \"x\" is not a number"), ("11", "89")]
+        {
+            client.send(number);
+            assert_eq!(client.answer(), answer);
+            // Whether it is read by itself or with the next number.
+            client.send(end);
+        }
+    }
+    client.say_goodbye();
+    assert_eq!(client.rest(), "");
+}
+
+fn a_line_of_64_kib_is_refused_also_where_the_framing_is_guessed(kind: Kind) {
+    let server = kind.start();
+    let client = server.connect();
+    // The server may close before it has read all of it.
+    let _ = client.stream().write_all(&vec![b'1'; 300_000]);
+    let answers = client.rest();
+    let last = answers.lines().last().unwrap();
+    assert!(last.starts_with("error: no end of line"), "{last:?}");
+    assert!(answers.lines().count() < 64 * 1024 / 64, "{}", answers.lines().count());
+    assert_eq!(server.connect().ask("10"), "55");
 }
 
 fn one_framing_can_be_demanded(kind: Kind) {

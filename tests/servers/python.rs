@@ -6,6 +6,7 @@ use crate::server_process::{EVERY_KIND, run, text};
 
 /// Whether there is a Python. Without one the test says that it was skipped, unless all tools have
 /// to be there.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn python_is_here() -> bool {
     let version = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     match version {

@@ -1,5 +1,10 @@
 //! The worker processes of `fib-processes`: who pays when one is killed, and what becomes of them.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server_process::{KilledAtLast, PROCESSES, Server, has_ended, ticks, until};
@@ -89,4 +94,51 @@ fn no_worker_outlives_its_server_however_that_ends() {
             until("the worker ends", || has_ended(worker.0));
         }
     }
+}
+
+/// As after `cargo build`, while the server runs.
+#[test]
+fn a_worker_is_replaced_though_the_server_s_own_file_was_replaced() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let program = folder.join(format!("fib-processes-{}", std::process::id()));
+    fs::copy(PROCESSES.program, &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["--workers", "2", "--addr", "127.0.0.1:0"]);
+    let server = Server::start(command);
+    fs::remove_file(&program).unwrap();
+    for another_program_took_its_place in [false, true] {
+        if another_program_took_its_place {
+            fs::write(&program, "#!/bin/sh\nexit 1\n").unwrap();
+            fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        }
+        for worker in server.children() {
+            kill(worker);
+        }
+        let mut client = server.connect();
+        for _ in 0..4 {
+            assert_eq!(client.ask("10"), "55");
+        }
+    }
+    fs::remove_file(&program).unwrap();
+}
+
+#[test]
+fn why_a_worker_cannot_be_replaced_is_told() {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 40 && exec \"$@\"", "sh", PROCESSES.program]);
+    limited.args(PROCESSES.options).args(["--addr", "127.0.0.1:0"]);
+    let mut server = Server::start(limited);
+    let mut asking = server.connect();
+    assert_eq!(asking.ask("10"), "55");
+    for worker in server.children() {
+        kill(worker);
+    }
+    // All descriptors are in use when the dead workers are found.
+    let crowd: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    let complaint = server.complaint();
+    assert!(complaint.contains("Too many open files"), "{complaint}");
+    let answer = asking.ask("10");
+    assert!(answer.starts_with("error: cannot start a worker process: Too many open"), "{answer}");
+    drop(crowd);
+    until("it has recovered", || asking.ask("10") == "55");
 }

@@ -9,8 +9,10 @@
 mod arguments;
 pub mod conformance;
 mod fib;
+mod printing;
 pub mod select;
 pub mod thread_pool;
 
 pub use arguments::{arguments, not_claimed};
 pub use fib::{Connection, answer, listen, listen_non_blocking};
+pub use printing::{complain, end_when_printing_fails};

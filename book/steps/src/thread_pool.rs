@@ -1,7 +1,8 @@
 //! A pool of threads, as Python has it in `concurrent.futures`: give it a job, and one of four threads runs it.
 
+use crate::complain;
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
-use std::thread;
+use std::{process, thread};
 
 const THREADS: usize = 4;
 
@@ -20,13 +21,22 @@ pub fn submit(job: impl FnOnce() + Send + 'static) {
 fn start_threads() -> mpsc::Sender<Job> {
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
-    for _ in 0..THREADS {
+    for started in 0..THREADS {
         let receiver = receiver.clone();
-        thread::spawn(move || {
+        let work = move || {
             while let Some(job) = next_job(&receiver) {
                 job()
             }
-        });
+        };
+        match thread::Builder::new().spawn(work) {
+            Ok(_) => {}
+            Err(error) if started == 0 => {
+                complain(&format!("cannot start a thread: {error}"));
+                process::exit(1);
+            }
+            // Those that there are do all of it.
+            Err(_) => break,
+        }
     }
     sender
 }

@@ -186,3 +186,29 @@ fn the_suite_refuses_what_it_cannot_judge() {
     // A program that claims nothing keeps no law.
     assert_eq!(conformance(&["step-1", "join"]).status.code(), Some(1));
 }
+
+#[test]
+fn what_a_program_says_is_shown_and_not_obeyed_and_a_line_without_an_end_is_cut() {
+    for script in [
+        "printf '\\033[2J\\033]0;title\\007'",
+        "printf '\\033[31m%s\\n' dying >&2; exit 3",
+        "head -c 100000 /dev/zero | tr '\\0' '\\033'",
+        "head -c 100000 /dev/zero | tr '\\0' '\\033' >&2; exit 3",
+    ] {
+        let folder = env::temp_dir().join(format!("popleft-escapes-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("program.sh");
+        std::fs::write(&program, script).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
+            .args(["--command", &format!("sh {}", program.display()), "turns"])
+            .output()
+            .unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("\\u{1b}"), "{script}: {said}");
+        let harmless = |character: char| character == '\n' || !character.is_control();
+        assert!(said.chars().all(harmless), "{script}: {said:?}");
+        assert!(said.len() < 6000, "{script}: {}", said.len());
+    }
+}

@@ -1,8 +1,9 @@
 //! Each step runs, prints what its idea is about, and is small enough to be read at one sitting.
 
 use std::fs;
+use std::io;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const STEPS: [(&str, &str); 8] = [
     ("step-1", env!("CARGO_BIN_EXE_step-1")),
@@ -79,4 +80,51 @@ fn wakers_spare_the_polls_that_the_busy_draft_makes() {
     // The main task once; each sleeper at its start and at its deadline.
     assert_eq!(polls(&["sleep", "30", "10", "20"]), 7);
     assert!(polls(&["--busy", "sleep", "30", "10", "20"]) > 70);
+}
+
+/// How a program ends whose standard output is this: the exit code, and what it said on standard error.
+fn ends(mut command: Command, stdout: impl Into<Stdio>) -> (Option<i32>, String) {
+    let output = command.stdin(Stdio::null()).stdout(stdout).output().expect("the program starts");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Every program of this package, with something for it to print.
+fn every_program() -> impl Iterator<Item = Command> {
+    let command = |path: &str, words: &[&str]| {
+        let mut command = Command::new(path);
+        command.args(words);
+        command
+    };
+    let steps = STEPS.iter().map(move |(_, path)| command(path, &["countdown", "3", "2", "1"]));
+    let serving = command(STEPS[2].1, &["serve"]);
+    let joining = command(STEPS[7].1, &["join", "20", "10"]);
+    let broken = command(env!("CARGO_BIN_EXE_broken"), &["nothing", "countdown", "3", "2"]);
+    let suite = env!("CARGO_BIN_EXE_conformance");
+    let list = command(suite, &["--list"]);
+    let help = command(suite, &["--help"]);
+    let judging = command(suite, &[STEPS[0].1, "countdown"]);
+    steps.chain([serving, joining, broken, list, help, judging])
+}
+
+#[test]
+fn a_program_that_nobody_reads_any_more_ends_quietly() {
+    for command in every_program() {
+        let what = format!("{command:?}");
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(ends(command, writer), (Some(0), String::new()), "{what}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_whose_output_gets_lost_says_so() {
+    for command in every_program() {
+        let what = format!("{command:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, said) = ends(command, full);
+        assert_eq!(code, Some(1), "{what}: {said}");
+        assert_eq!(said.lines().count(), 1, "{what}: {said}");
+        assert!(said.contains("cannot write to standard output: No space left"), "{what}: {said}");
+    }
 }

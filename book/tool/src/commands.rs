@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::outputs::{Outputs, process, record};
 use crate::pages::{self, Woven};
+use crate::printing::say;
 use crate::problem::{Problem, report};
 use crate::repository::Repository;
 use crate::{examples, links, warnings};
@@ -81,7 +82,7 @@ fn render(repository: &Repository, woven: Woven) -> Result<PathBuf> {
     problems.extend(links::check(repository)?);
     report("build", &problems)?;
     let index = repository.pages().join("index.html");
-    println!("built {}", index.display());
+    say(format_args!("built {}", index.display()))?;
     Ok(index)
 }
 
@@ -99,13 +100,10 @@ fn check(repository: &Repository, outputs: &Outputs, no_runs: bool) -> Result<()
         render(repository, woven)?;
     }
     report("check", &problems)?;
-    match no_runs {
-        true => {
-            println!("the book keeps what it promises, but for the commands, which were not run")
-        }
-        false => println!("the book keeps what it promises"),
-    }
-    Ok(())
+    say(match no_runs {
+        true => "the book keeps what it promises, but for the commands, which were not run",
+        false => "the book keeps what it promises",
+    })
 }
 
 /// Opens a page in the browser, or says where it is.
@@ -117,6 +115,5 @@ fn open(page: &PathBuf) -> Result<()> {
             return Ok(());
         }
     }
-    println!("no browser found; open {}", page.display());
-    Ok(())
+    say(format_args!("no browser found; open {}", page.display()))
 }

@@ -3,6 +3,7 @@
 use crate::config::Examples;
 use crate::outputs::make::cargo;
 use crate::outputs::process;
+use crate::printing::say;
 use crate::problem::Problem;
 use crate::repository::Repository;
 use anyhow::{Context, Result, bail};
@@ -87,11 +88,11 @@ pub fn test(repository: &Repository, examples: &Examples) -> Result<Vec<Problem>
             none => none.insert(Libraries::build(repository, examples)?),
         };
         match test_chapter(repository, libraries, &chapter)? {
-            None => println!("{chapter}: {count} Rust blocks ok"),
+            None => say(format_args!("{chapter}: {count} Rust blocks ok"))?,
             Some(problem) => problems.push(problem),
         }
     }
-    println!("{blocks} Rust blocks in the chapters");
+    say(format_args!("{blocks} Rust blocks in the chapters"))?;
     problems.extend(compile_python(repository)?);
     Ok(problems)
 }
@@ -212,12 +213,12 @@ fn compile_python(repository: &Repository) -> Result<Vec<Problem>> {
             bail!("python3 is not installed")
         }
         Err(_) => {
-            println!("Python files: skipped: no python3");
+            say(format_args!("Python files: skipped: no python3"))?;
             return Ok(problems);
         }
     };
     if output.status.success() {
-        println!("{} Python files compile", files.len());
+        say(format_args!("{} Python files compile", files.len()))?;
     } else {
         let said = process::tail(&String::from_utf8_lossy(&output.stderr));
         problems.push(Problem::new("book/src", format!("a Python file does not compile{said}")));

@@ -14,6 +14,7 @@ pub mod links;
 pub mod outputs;
 pub mod ownership;
 pub mod pages;
+pub mod printing;
 pub mod problem;
 pub mod repository;
 pub mod source;

@@ -1,5 +1,6 @@
 //! What is wrong with the book. Nothing stops at the first problem: an author sees them all at once.
 
+use crate::printing::complain;
 use std::fmt;
 
 /// One thing that is wrong, and where.
@@ -28,7 +29,7 @@ pub fn report(what: &str, problems: &[Problem]) -> anyhow::Result<()> {
         return Ok(());
     }
     for problem in problems {
-        eprintln!("{problem}");
+        complain(problem);
     }
     let count = problems.len();
     let word = if count == 1 { "problem" } else { "problems" };

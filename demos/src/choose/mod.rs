@@ -25,8 +25,7 @@ mod worker;
 pub mod workload;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
@@ -36,11 +35,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::loads::INTERRUPTED;
 use crate::worker_processes::WORKER;
-use crate::{cli, stop};
+use crate::{cli, output, stop};
 pub use item::Item;
 use report::{Raw, Report};
 use workload::{Style, THREADS_AT_MOST, Workload};
@@ -159,7 +158,7 @@ fn play(options: Options) -> anyhow::Result<()> {
     let styles: Vec<Style> = Style::ALL.into_iter().filter(chosen).collect();
     refuse_what_takes_too_long(&work, &styles, options.limit)?;
     for path in options.html.iter().chain(options.json_file()) {
-        can_be_written(path).with_context(|| cannot_write(path))?;
+        output::can_be_written(path)?;
     }
 
     let progress = progress(options.quiet || options.prints_json());
@@ -172,9 +171,9 @@ fn play(options: Options) -> anyhow::Result<()> {
     let report = Report::new(&work, rounds, &shortest, command.clone(), terminal::COLUMNS);
     let json = serde_json::to_string_pretty(&report)? + "\n";
     if options.prints_json() {
-        print(&json);
+        print(&json)?;
     } else {
-        print(&options.said(&report));
+        print(&options.said(&report))?;
     }
     if let Some(path) = options.json_file() {
         options.write(path, &json)?;
@@ -246,21 +245,6 @@ fn rounds(work: &Workload, styles: &[Style]) -> usize {
     ((ROUNDS_SECONDS / one) as usize).clamp(1, ROUNDS)
 }
 
-/// Whether there can be such a file. None is left there, and one that is there is left as it is.
-fn can_be_written(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        OpenOptions::new().append(true).open(path)?;
-    } else {
-        OpenOptions::new().write(true).create_new(true).open(path)?;
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}", path.display())
-}
-
 /// At Ctrl-C and SIGTERM the program ends, whatever it is doing: a computation cannot be
 /// interrupted. Its worker processes end with it.
 fn end_at_a_signal(progress: &ProgressBar) -> anyhow::Result<()> {
@@ -269,23 +253,18 @@ fn end_at_a_signal(progress: &ProgressBar) -> anyhow::Result<()> {
     let wait_for_it = move || {
         if asked.read_exact(&mut [0]).is_ok() {
             progress.finish_and_clear();
-            anstream::eprintln!("choose: interrupted");
+            output::complain("choose: interrupted");
             process::exit(INTERRUPTED.into());
         }
     };
-    thread::Builder::new().name("stop".into()).spawn(wait_for_it)?;
+    let thread = thread::Builder::new().name("stop".into());
+    thread.spawn(wait_for_it).context("cannot start a thread")?;
     Ok(())
 }
 
-/// One line that says what is being run; on something that is no terminal, nothing.
+/// One line that says what is being run.
 fn progress(quiet: bool) -> ProgressBar {
-    if quiet || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {msg}");
-    let bar = ProgressBar::new_spinner().with_style(style.expect("the template is well formed"));
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
+    if quiet { ProgressBar::hidden() } else { output::spinner("{spinner} {msg}") }
 }
 
 // ===== what is said =============================================================================
@@ -301,9 +280,9 @@ impl Options {
     }
 
     fn write(&self, path: &Path, text: &str) -> anyhow::Result<()> {
-        fs::write(path, text).with_context(|| cannot_write(path))?;
+        output::write_file(path, text)?;
         if !self.quiet && !self.prints_json() {
-            print(&format!("wrote {}\n", path.display()));
+            print(&format!("wrote {}\n", path.display()))?;
         }
         Ok(())
     }
@@ -389,10 +368,8 @@ fn described_work(items: usize, io: Duration, cpu: Duration, bytes: usize) -> St
     }
 }
 
-/// Prints, unless nobody reads: `head` may have seen enough.
-fn print(text: &str) {
-    let mut stdout = anstream::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+fn print(text: &str) -> io::Result<()> {
+    output::stdout().write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::item::Item;
 use super::styles::Done;
 use super::workload::Workload;
+use crate::output;
 
 /// How much address space each thread reserves for its stack; what is touched becomes memory.
 pub(super) const STACK: usize = 2 << 20;
@@ -56,7 +57,9 @@ pub(super) fn share_out<Hand: Send>(
                 Ok(_) => {}
                 Err(error) if started == 0 => return Err(error).context("cannot start a thread"),
                 Err(error) => {
-                    anstream::eprintln!("{started} of {wanted} threads were started: {error}");
+                    output::complain(format_args!(
+                        "choose: {started} of {wanted} threads were started: {error}"
+                    ));
                     break;
                 }
             }

@@ -7,13 +7,13 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
 use super::item::{Item, Record};
 use super::workload::Workload;
+use crate::output;
 use crate::worker_processes::{self, WORKER, end_with_the_server};
 
 /// Starts the workers, at most one an item. The first item of each waits until its process is up.
@@ -90,10 +90,15 @@ pub(super) fn work(args: impl Iterator<Item = OsString>) -> ExitCode {
     let times: Vec<Duration> =
         args.filter_map(|arg| arg.to_str()?.parse().ok()).map(Duration::from_nanos).collect();
     let &[io, cpu] = times.as_slice() else {
-        anstream::eprintln!("choose {WORKER}: this is how choose starts its worker processes");
+        output::complain(format_args!(
+            "choose {WORKER}: this is how choose starts its worker processes"
+        ));
         return ExitCode::from(2);
     };
-    thread::spawn(end_with_the_server);
+    if let Err(error) = end_with_the_server() {
+        output::complain(format_args!("choose {WORKER}: {error:#}"));
+        return ExitCode::FAILURE;
+    }
     match work_on_all(io, cpu) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

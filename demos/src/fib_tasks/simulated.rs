@@ -17,6 +17,7 @@ use popleft::sim::{self, Link, Network, Sim, on_host};
 use popleft::time::{sleep, timeout};
 
 use super::{Server, fib_server};
+use crate::output;
 
 /// Where the server is, under the name `fib`; and its clients.
 const SERVER: [u8; 4] = [10, 0, 0, 1];
@@ -53,11 +54,11 @@ pub(super) fn run(server: Server, sim: Sim, seed: u64) -> anyhow::Result<()> {
         sim::network().reset(RESET, SERVER);
         sim::network().cut(LOST, SERVER);
         for client in clients {
-            client.await?;
+            client.await??;
         }
         serving.abort();
         server.stop().await;
-        say("server", "has stopped");
+        say("server", "has stopped")?;
         Ok(())
     };
     sim.try_run(served)?
@@ -66,19 +67,19 @@ pub(super) fn run(server: Server, sim: Sim, seed: u64) -> anyhow::Result<()> {
 /// A client: one request after the other, and never patient for more than 20 seconds.
 async fn asks(name: &str, requests: &[&str]) -> io::Result<()> {
     let server = TcpStream::connect("fib:25000").await?;
-    say(name, "is connected");
+    say(name, "is connected")?;
     let mut answers = BufReader::new(&server).lines();
     for request in requests {
         server.write_all(format!("{request}\n").as_bytes()).await?;
-        say(name, &format!("asks for fib({request})"));
+        say(name, &format!("asks for fib({request})"))?;
         let answer = timeout(Duration::from_secs(20), answers.next()).await?;
         let answer = answer.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()))?;
-        say(name, &format!("gets {answer}"));
+        say(name, &format!("gets {answer}"))?;
     }
     Ok(())
 }
 
-async fn tell(name: &str, client: impl Future<Output = io::Result<()>>) {
+async fn tell(name: &str, client: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     match client.await {
         Ok(()) => say(name, "goes"),
         Err(error) => say(name, &format!("gives up: {error}")),
@@ -86,7 +87,6 @@ async fn tell(name: &str, client: impl Future<Output = io::Result<()>>) {
 }
 
 /// One line, with the virtual time.
-fn say(name: &str, what: &str) {
-    // Nobody is left to be told when printing fails.
-    let _ = writeln!(io::stdout(), "{:9.6} s  {name:6} {what}", sim::elapsed().as_secs_f64());
+fn say(name: &str, what: &str) -> io::Result<()> {
+    writeln!(output::stdout(), "{:9.6} s  {name:6} {what}", sim::elapsed().as_secs_f64())
 }

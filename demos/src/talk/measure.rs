@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::acts::Act;
 use super::stage::Server;
-use crate::loads::{Answered, Happened, Load, median};
+use crate::loads::{Answered, Happened, Load, NoThread, median};
 
 /// What an act came to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -56,7 +56,7 @@ pub(super) fn act(
     doing("starting the server");
     let mut server = Server::start(act)?;
     let measured = four_times(&server, n, window, bell, doing);
-    measured.map_err(|error| match error.is::<Interrupted>() {
+    measured.map_err(|error| match error.is::<Interrupted>() || error.is::<NoThread>() {
         true => error,
         false => error.context(server.obituary(act)),
     })

@@ -13,9 +13,8 @@ mod table;
 mod verdict;
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -23,12 +22,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::countdown::{countdown, take_turns};
 use crate::fib::fib;
 use crate::loads::{INTERRUPTED, hear_of_signals};
+use crate::output::{self, Stdout};
 use crate::{cli, servers};
 use acts::{ACTS, Act};
 use measure::{Bell, Interrupted, Numbers};
@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
     }
     let mut interrupted = false;
     let exit_code = cli::run("talk", args, |options: Options| {
-        let played = play(&options);
+        let played = play(&options, &mut output::stdout());
         interrupted = played.as_ref().is_err_and(|e| e.is::<Interrupted>());
         if interrupted { Ok(()) } else { played }
     });
@@ -99,20 +99,25 @@ pub fn main() -> ExitCode {
 fn serve(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let name = args.next().unwrap_or_default();
     if let Err(error) = stage::end_with_the_talk() {
-        eprintln!("talk serve: {error:#}");
+        output::complain(format_args!("talk serve: {error:#}"));
         return ExitCode::FAILURE;
     }
     match name.to_str().and_then(|name| servers::serve(name, args)) {
         Some(exit_code) => exit_code,
         None => {
             let known = servers::SERVERS.join(", ");
-            eprintln!("talk serve: there is no server {name:?}; there are: {known}");
+            output::complain(format_args!(
+                "talk serve: there is no server {name:?}; there are: {known}"
+            ));
             ExitCode::from(2)
         }
     }
 }
 
-fn play(options: &Options) -> anyhow::Result<()> {
+fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
+    for path in options.html.iter().chain(&options.json).filter(|path| !is_stdout(path)) {
+        output::can_be_written(path)?;
+    }
     let (sender, happened) = mpsc::channel();
     hear_of_signals(sender)?;
     let bell = Bell::new(happened);
@@ -123,24 +128,28 @@ fn play(options: &Options) -> anyhow::Result<()> {
     let window = if options.quick { QUICK_WINDOW } else { WINDOW };
 
     if options.acts.is_empty() {
-        play_countdown(&bell)?;
+        play_countdown(&bell, out)?;
     }
     let (n, took) = calibrate(|n| {
         let start = Instant::now();
         std::hint::black_box(fib(n));
         start.elapsed()
     });
-    heading("The loads");
-    println!(
+    heading("The loads", out)?;
+    writeln!(
+        out,
         "  perf1 asks for fib({n}), which takes {:.0} ms here without a server.",
         took.as_secs_f64() * 1e3
-    );
-    println!("  perf2 asks for fib(1), which takes no time. So all that perf2 sees is waiting.");
+    )?;
+    writeln!(
+        out,
+        "  perf2 asks for fib(1), which takes no time. So all that perf2 sees is waiting."
+    )?;
 
     let mut played = vec![];
     for (at, act) in acts.iter().enumerate() {
-        heading(act.title);
-        println!("  {}", act.idea);
+        heading(act.title, out)?;
+        writeln!(out, "  {}", act.idea)?;
         let progress = progress(at, acts.len());
         let numbers = measure::act(act, n, window, &bell, |what| {
             progress.set_message(format!("{}: {what}", act.name));
@@ -149,7 +158,7 @@ fn play(options: &Options) -> anyhow::Result<()> {
         progress.finish_and_clear();
         let numbers = numbers.with_context(|| format!("act {:?}", act.name))?;
         let sentence = verdict::sentence(act.point, &numbers, &played_by_name(&played));
-        print!("{}", wrapped(&sentence));
+        write!(out, "{}", wrapped(&sentence))?;
         played.push(Played { act: act.name, title: act.title, server: act.command(), numbers });
     }
 
@@ -162,18 +171,18 @@ fn play(options: &Options) -> anyhow::Result<()> {
         window_seconds: window.as_secs_f64(),
         acts: played,
     };
-    heading("All of it");
-    print!("{}", table::table(&report));
-    println!();
-    print!("{}", table::bars(&report));
+    heading("All of it", out)?;
+    write!(out, "{}", table::table(&report))?;
+    writeln!(out)?;
+    write!(out, "{}", table::bars(&report))?;
     if let Some(path) = &options.html {
-        write(path, &html::page(&report))?;
+        write(path, &html::page(&report), out)?;
     }
     if let Some(path) = &options.json {
-        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+        write(path, &(serde_json::to_string_pretty(&report)? + "\n"), out)?;
     }
-    try_next();
-    Ok(())
+    heading("Try next", out)?;
+    Ok(writeln!(out, "{NEXT}")?)
 }
 
 /// All that was measured.
@@ -206,18 +215,20 @@ fn played_by_name(played: &[Played]) -> impl Fn(&str) -> Option<Numbers> {
 
 // ===== before the servers =======================================================================
 
-fn play_countdown(bell: &Bell) -> anyhow::Result<()> {
-    heading("Countdowns that take turns");
-    println!(
+fn play_countdown(bell: &Bell, out: &mut Stdout) -> anyhow::Result<()> {
+    heading("Countdowns that take turns", out)?;
+    writeln!(
+        out,
         "  Three generators in a deque: take the left one, run it to its next yield, put it back."
-    );
+    )?;
     let mut line = String::from(" ");
     let tasks = [10, 5, 20].into_iter().map(countdown).collect();
     take_turns(tasks, |i| line += &format!(" {i}"));
-    println!("{line}");
-    println!(
+    writeln!(out, "{line}")?;
+    writeln!(
+        out,
         "  One thread, and still everybody gets on. That is the whole idea; now with sockets."
-    );
+    )?;
     bell.wait(Duration::ZERO, || None)
 }
 
@@ -236,9 +247,9 @@ fn calibrate(mut time: impl FnMut(u64) -> Duration) -> (u64, Duration) {
 
 // ===== what is printed ==========================================================================
 
-fn heading(title: &str) {
+fn heading(title: &str, out: &mut Stdout) -> io::Result<()> {
     let style = anstyle::Style::new().bold();
-    anstream::println!("\n{style}{title}{style:#}");
+    writeln!(out, "\n{style}{title}{style:#}")
 }
 
 /// A text in indented lines that fit a terminal.
@@ -257,34 +268,27 @@ fn wrapped(text: &str) -> String {
     lines + "\n"
 }
 
-/// One line that says what is being measured; on something that is no terminal, nothing.
+/// One line that says what is being measured.
 fn progress(at: usize, of: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("  {spinner} [{prefix}] {msg}");
-    let bar = ProgressBar::new_spinner()
-        .with_style(style.expect("the template is well formed"))
-        .with_prefix(format!("{}/{of}", at + 1));
-    if std::io::stderr().is_terminal() {
-        bar.enable_steady_tick(Duration::from_millis(120));
-    }
-    bar
+    output::spinner("  {spinner} [{prefix}] {msg}").with_prefix(format!("{}/{of}", at + 1))
 }
 
-fn write(path: &PathBuf, text: &str) -> anyhow::Result<()> {
-    if path.as_os_str() == "-" {
-        print!("{text}");
-        return Ok(());
-    }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {}", path.display());
-    Ok(())
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
-fn try_next() {
-    heading("Try next");
-    println!("  cargo run --release --bin fib-tasks         a server; then, in other terminals:");
-    println!("  cargo run --release --bin perf2             watch its rate while you start perf1");
-    println!("  cargo run --release --bin countdown -- --threads    three threads take no turns");
+fn write(path: &Path, text: &str, out: &mut Stdout) -> anyhow::Result<()> {
+    if is_stdout(path) {
+        return Ok(out.write_all(text.as_bytes())?);
+    }
+    output::write_file(path, text)?;
+    Ok(writeln!(out, "wrote {}", path.display())?)
 }
+
+const NEXT: &str =
+    "  cargo run --release --bin fib-tasks         a server; then, in other terminals:
+  cargo run --release --bin perf2             watch its rate while you start perf1
+  cargo run --release --bin countdown -- --threads    three threads take no turns";
 
 #[cfg(test)]
 mod tests {

@@ -4,17 +4,18 @@
 //! end of a pipe as its standard input: when the talk goes, by whatever way, the pipe ends.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::acts::Act;
+use crate::cli;
+use crate::worker_processes::wait_for_the_end_of_stdin;
 
 /// How many of a server's last lines on standard error are kept.
 const LAST_WORDS: usize = 10;
@@ -25,11 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Called in the server: ends this process when the talk is gone.
 pub(super) fn end_with_the_talk() -> anyhow::Result<()> {
     let wait_for_the_end = || {
-        let stdin = io::stdin();
-        // Nothing is read, since a worker process of a server gets its requests there. That the
-        // other end is closed is reported although nothing is asked for.
-        let mut hang_up = [PollFd::new(&stdin, PollFlags::empty())];
-        while poll(&mut hang_up, None).is_err() {}
+        // Nothing is read, since a worker process of a server gets its requests there.
+        wait_for_the_end_of_stdin();
         // As Ctrl-C would: what is in flight is finished. It cannot fail for this process itself.
         let _ = kill_process(getpid(), Signal::TERM);
     };
@@ -50,8 +48,8 @@ pub(super) struct Server {
 impl Server {
     /// Starts the act's server, and waits until it listens.
     pub(super) fn start(act: &Act) -> anyhow::Result<Server> {
-        let this_program = std::env::current_exe().context("cannot find this program")?;
-        let mut process = Command::new(this_program)
+        let mut process = cli::this_program()
+            .context("cannot find this program")?
             .arg("serve")
             .args(act.server)
             .args(["--addr", "127.0.0.1:0", "--framing", "line"])

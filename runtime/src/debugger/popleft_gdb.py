@@ -20,6 +20,7 @@ import functools
 import os
 import re
 import subprocess
+import time
 
 import gdb
 
@@ -197,7 +198,7 @@ class Task:
 
     def read_name(self):
         name = some(self.record["name"])
-        return None if name is None else text(name.dereference())
+        return None if name is None else printable(text(name.dereference()))
 
     def title(self):
         return f'task {self.id} "{self.name}"' if self.name else f"task {self.id}"
@@ -218,9 +219,11 @@ class Task:
         return f"{reason} at {at}" if at else reason
 
     def since(self):
-        """How long it has been parked as of the loop's last look outside, in seconds."""
-        now = number(self.event_loop["looked_at_ms"])
-        return max(0, now - number(self.record["since"])) / 1000
+        """How long it has been parked: until the program stopped, where that can be known, and
+        otherwise at least until the loop's last look outside."""
+        now, at_least = life_of(self.event_loop)
+        parked = number(self.record["since"]) + (number(self.record["since_upper"]) << 32)
+        return f"for {at_least}{max(0, now - parked) / 1000:.1f} s"
 
     def body(self):
         """The task's future with its frame, wherever it lies now. None if it cannot be found."""
@@ -235,6 +238,36 @@ class Task:
     def is_main(self):
         """The main task's future lies on a stack: its box is empty also when it is parked."""
         return self.state != "running" and some(self.slot["body"]) is None
+
+
+def printable(name):
+    """A name on one line, whatever the program has put into it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+
+
+stopped_at = None
+
+
+def note_stop(_event):
+    """A sleeping loop has not looked at the clock for long, so what is read here is the time. It is
+    the clock that the program reads too, unless it runs on another machine."""
+    global stopped_at
+    stopped_at = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+gdb.events.stop.connect(note_stop)
+
+
+def life_of(event_loop):
+    """For how many milliseconds the loop has lived, and what to say if it may be more."""
+    looked_at = number(event_loop["looked_at_ms"])
+    if variant(event_loop["ready"]["world"])[0] != "Real":
+        return looked_at, ""  # its clock stands still between two looks
+    connection = getattr(gdb.selected_inferior(), "connection", None)
+    if stopped_at is None or getattr(connection, "type", "") != "native":
+        return looked_at, "at least "
+    lived = (stopped_at - nanoseconds(event_loop["started"])) // 1_000_000
+    return max(looked_at, lived), ""
 
 
 def tasks(event_loop):
@@ -609,7 +642,7 @@ def show_tasks(argument):
         for task in tasks(event_loop):
             waits = ""
             if task.state == "parked":
-                waits = f"{task.waits_for()}, for {task.since():.1f} s"
+                waits = f"{task.waits_for()}, {task.since()}"
             rows.append([str(task.id), task.name or "-", task.state, waits, task.spawned_at() or "?"])
         print_table(["id", "name", "state", "waits for", "spawned at"], rows)
 

@@ -3,11 +3,14 @@
 //! Asking the system for a host's addresses may take seconds, and it blocks; so it is done on the
 //! thread pool. What is an address already needs no asking.
 
+use std::future::Future;
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::panic::Location;
 
-use super::async_io::simulated;
-use crate::offload::spawn_blocking;
+use super::async_io::{no_runtime, simulated};
+use crate::event_loop;
+use crate::offload::spawn_blocking_at;
 use crate::task::JoinError;
 
 /// What a connection can be made to: addresses, or `"host:port"`.
@@ -30,13 +33,12 @@ pub enum Target {
 /// All addresses of `host`, for example of `"localhost:80"`. The lookup runs on the thread pool;
 /// in a simulated run the table of its network is asked instead.
 ///
+/// Dropping the future gives the lookup up: one that has begun runs on, and nobody hears of it.
+///
 /// # Errors
 ///
-/// When the name does not exist, is no `host:port`, or nobody answers.
-///
-/// # Panics
-///
-/// When a name has to be looked up and no runtime is running on this thread.
+/// When the name does not exist, is no `host:port`, or nobody answers; and when a name has to be
+/// looked up and no runtime is running on this thread.
 ///
 /// ```
 /// popleft::run(async {
@@ -44,18 +46,28 @@ pub enum Target {
 ///     assert_eq!(found, ["127.0.0.1:80".parse().unwrap()]);
 /// });
 /// ```
-pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-    resolve(host).await
+#[track_caller]
+pub fn lookup_host<A: ToSocketAddrs>(
+    host: A,
+) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + use<A> {
+    resolve(host, Location::caller())
 }
 
-pub(super) async fn resolve(host: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
+/// The same, for somebody who waits `at` this place.
+pub(crate) async fn resolve(
+    host: impl ToSocketAddrs,
+    at: &'static Location<'static>,
+) -> io::Result<Vec<SocketAddr>> {
     match host.target() {
         Target::Addresses(addresses) => Ok(addresses),
         Target::Name(name) => {
             if let Some(found) = simulated(|network| network.look_up(&name)) {
                 return found;
             }
-            spawn_blocking(move || look_up(&name)).await.map_err(lookup_failed)?
+            if event_loop::current().is_none() {
+                return Err(no_runtime(&format!("look up {name:?}")));
+            }
+            spawn_blocking_at(move || look_up(&name), at).await.map_err(lookup_failed)?
         }
     }
 }

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::event::{Event, Found, Place, Why, tell};
 use crate::event_loop::{self, EventLoop};
-use crate::network::{Network, Watchable, Watched};
+use crate::network::{Network, Watched};
+use crate::reactor::nonblocking::Mode;
 use crate::reactor::number_of;
 use crate::reactor::source::{Source, Ticket, Way};
 use crate::turn::{self, At};
@@ -25,7 +26,13 @@ use crate::turn::{self, At};
 ///
 /// - It belongs to the runtime in which it was made. Using it under another one is an error.
 /// - Several tasks may wait for it at once; all are woken and try again.
-/// - Dropping it stops the watch and closes the descriptor.
+/// - Dropping it stops the watch and drops what it was made of, which closes the descriptor.
+/// - While it is watched the descriptor is non-blocking, and so is every copy of it, in other
+///   processes too: they share the open file. See [`Async::new`].
+/// - A forked child (`fork` without an `exec`) shares the loop's epoll instance with its parent, and
+///   what it closes or drops there is taken out of the parent's watch as well. Descriptors are
+///   closed on `exec`, so start other programs through [`std::process::Command`], and do not use a
+///   runtime, or what belongs to one, on both sides of a `fork`.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -55,7 +62,18 @@ impl<T> Drop for Async<T> {
 }
 
 impl<T: AsFd + 'static> Async<T> {
-    /// Makes `io` non-blocking and has the loop watch it.
+    /// Has the loop watch `io`, and makes it non-blocking until the watch ends.
+    ///
+    /// If it was blocking before, it is so again when this `Async` is dropped or taken apart
+    /// ([`Async::into_inner`]); if several watch the same file, when the last of them is. Meanwhile
+    /// every user of the same open file finds it non-blocking. For a terminal these are, as a rule,
+    /// the standard output and error of this program and the shell behind it: while the standard
+    /// input is watched, a `println!` of more than the terminal takes at once may fail with
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock). If that matters, open `/dev/tty` anew, which
+    /// shares nothing, or read on the thread pool ([`spawn_blocking`](crate::spawn_blocking)).
+    ///
+    /// Its `as_fd` is asked when the watch begins, when somebody waits for room to write for the
+    /// first time, and when the watch ends; it has to name the same descriptor each time.
     ///
     /// # Errors
     ///
@@ -63,7 +81,7 @@ impl<T: AsFd + 'static> Async<T> {
     /// file, for example, is never "not ready"), when memory for the watch runs out, and in a
     /// simulated run, which has no file descriptors.
     pub fn new(io: T) -> io::Result<Self> {
-        Async::watch(io)
+        Async::watch_as(io, Mode::WhileWatched)
     }
 
     /// Waits until there is something to read, or the end, or an error.
@@ -108,24 +126,27 @@ impl<T: AsFd + 'static> Async<T> {
 }
 
 impl<T: Watched> Async<T> {
-    /// Has the loop watch `io`; a descriptor is made non-blocking.
+    /// Has the loop watch `io`, which is non-blocking already.
     pub(super) fn watch(io: T) -> io::Result<Self> {
+        Async::watch_as(io, Mode::AsItIs)
+    }
+
+    fn watch_as(io: T, mode: Mode) -> io::Result<Self> {
         let Some(event_loop) = event_loop::current() else {
-            return Err(io::Error::other(
-                "cannot watch a file descriptor: no runtime is running on this thread",
-            ));
+            return Err(no_runtime("watch a file descriptor"));
         };
-        if let Watchable::Descriptor(fd) = io.watchable() {
-            only_in_the_real_world()?;
-            rustix::io::ioctl_fionbio(fd, true)?;
-        }
-        let source = event_loop.reactor.register(io)?;
+        let source = event_loop.reactor.register(io, mode)?;
         let number = number_of(source.key);
         tell(|| Event::Register { source: number, task: turn::task_if_any() });
         Ok(Async { event_loop, source })
     }
 
-    /// Ends the watch and returns the descriptor. It stays non-blocking.
+    /// Whether the runtime that it belongs to is running on this thread.
+    pub(super) fn is_at_home(&self) -> bool {
+        self.event_loop.is_running_here()
+    }
+
+    /// Ends the watch and returns the descriptor, blocking or not as it came to [`Async::new`].
     pub fn into_inner(self) -> T {
         let source = self.source.clone();
         drop(self);
@@ -154,7 +175,7 @@ impl<T: Watched> Async<T> {
     pub(super) fn poll_with<R>(
         &self,
         way: Way,
-        ticket: &mut Option<Ticket>,
+        mut holder: Holder<'_>,
         cx: &Context<'_>,
         place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
@@ -172,12 +193,18 @@ impl<T: Watched> Async<T> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
-                    self.stop_waiting(way, ticket);
+                    if let Holder::Future(ticket) = &mut holder {
+                        self.stop_waiting(way, ticket);
+                    }
                     return Poll::Ready(result);
                 }
             }
         }
-        self.event_loop.reactor.wait_for(&self.source, way, ticket, cx.waker())?;
+        let reactor = &self.event_loop.reactor;
+        match holder {
+            Holder::Future(ticket) => reactor.wait_for(&self.source, way, ticket, cx.waker())?,
+            Holder::Nobody => reactor.wait_unheld(&self.source, way, cx.waker())?,
+        }
         turn::park(why_of(way), At::Place(place()));
         Poll::Pending
     }
@@ -233,6 +260,14 @@ fn why_of(way: Way) -> Why {
     }
 }
 
+/// Who holds the ticket of a wait.
+pub(super) enum Holder<'a> {
+    /// A future, which gives it back when it is dropped.
+    Future(&'a mut Option<Ticket>),
+    /// A poll through a trait has none to hold.
+    Nobody,
+}
+
 /// Asks the running loop's network, if its world has one that is simulated.
 pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
     event_loop::current()?.ready.world().network().map(ask)
@@ -246,8 +281,14 @@ pub(super) fn only_in_the_real_world() -> io::Result<()> {
     }
 }
 
+/// What is to be done needs a runtime, and there is none.
 #[cold]
-fn used_elsewhere() -> io::Error {
+pub(super) fn no_runtime(what: &str) -> io::Error {
+    io::Error::other(format!("cannot {what}: no runtime is running on this thread"))
+}
+
+#[cold]
+pub(super) fn used_elsewhere() -> io::Error {
     io::Error::other(
         "this socket belongs to another runtime than the one that is running on this thread",
     )
@@ -267,7 +308,7 @@ pub(crate) struct Wait<'a, T: Watched> {
     pub(super) io: &'a Async<T>,
     way: Way,
     ticket: Option<Ticket>,
-    at: &'static Location<'static>,
+    pub(super) at: &'static Location<'static>,
 }
 
 impl<T: Watched> Wait<'_, T> {
@@ -278,7 +319,7 @@ impl<T: Watched> Wait<'_, T> {
         operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::of(self.at);
-        self.io.poll_with(self.way, &mut self.ticket, cx, place, operation)
+        self.io.poll_with(self.way, Holder::Future(&mut self.ticket), cx, place, operation)
     }
 
     /// One operation from beginning to end, for `async` functions.

@@ -6,10 +6,10 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::io::{Errno, ioctl_fionbio};
+use socket2::{Domain, Protocol};
 
 use super::async_io::simulated;
 use super::stream::sealed::Bytes;
@@ -27,8 +27,7 @@ impl TcpSocket {
         if let Some(connection) = simulated(|network| network.connect(address)) {
             return connection.map(TcpSocket::Simulated);
         }
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let socket = new_socket(Domain::for_address(address), Some(Protocol::TCP))?;
         match socket.connect(&address.into()) {
             Ok(()) => {}
             Err(error) if is_under_way(&error) => {}
@@ -179,7 +178,7 @@ impl ListeningSocket {
     pub(super) fn accept(&self) -> io::Result<(TcpSocket, SocketAddr)> {
         match self {
             ListeningSocket::System(listener) => {
-                let (socket, address) = listener.accept()?;
+                let (socket, address) = accept(listener)?;
                 Ok((TcpSocket::System(socket), address))
             }
             ListeningSocket::Simulated(listener) => {
@@ -233,4 +232,77 @@ pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
 #[track_caller]
 pub(super) fn not_of_the_system() -> ! {
     panic!("a simulated socket cannot be made into one of the standard library")
+}
+
+// ===== sockets that are non-blocking from the beginning =========================================
+
+/// Where the system makes a socket non-blocking with the call that makes it, that saves a call for
+/// each connection.
+#[cfg(not(target_vendor = "apple"))]
+mod made {
+    use std::io;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use rustix::io::Errno;
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    pub(in crate::net) fn new_socket(
+        domain: Domain,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Socket> {
+        Socket::new(domain, Type::STREAM.nonblocking(), protocol)
+    }
+
+    pub(in crate::net) fn new_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let (left, right) = Socket::pair(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        Ok((left.into(), right.into()))
+    }
+
+    pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, address) = acceptfrom_with(listener, flags)?;
+        let address = address.ok_or(Errno::AFNOSUPPORT)?;
+        Ok((socket.into(), SocketAddr::try_from(address)?))
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+mod made {
+    use std::io;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    pub(in crate::net) fn new_socket(
+        domain: Domain,
+        protocol: Option<Protocol>,
+    ) -> io::Result<Socket> {
+        let socket = Socket::new(domain, Type::STREAM, protocol)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    pub(in crate::net) fn new_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let (left, right) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+        left.set_nonblocking(true)?;
+        right.set_nonblocking(true)?;
+        Ok((left.into(), right.into()))
+    }
+
+    pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (socket, address) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        Ok((socket, address))
+    }
+}
+
+use made::accept;
+pub(super) use made::{new_pair, new_socket};
+
+/// Makes a socket that somebody else has made non-blocking, for good.
+pub(super) fn make_nonblocking(socket: &impl AsFd) -> io::Result<()> {
+    Ok(ioctl_fionbio(socket, true)?)
 }

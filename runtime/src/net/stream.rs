@@ -1,6 +1,5 @@
 //! Streams of bytes: reading, writing and the two halves, the same for TCP and Unix sockets.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -13,27 +12,23 @@ use std::task::{Context, Poll, ready};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
-use super::async_io::{Async, Wait};
-use super::socket::{TcpSocket, descriptor_of, not_of_the_system};
+use super::async_io::{Async, Holder, Wait};
+use super::socket::{TcpSocket, descriptor_of, make_nonblocking, not_of_the_system};
 use crate::event::Place;
 use crate::network::Watched;
-use crate::reactor::source::{Ticket, Way};
+use crate::reactor::source::Way;
 use crate::turn;
 
 /// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
 /// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
 ///
 /// Its methods take `&self`: one task may read while another writes. It also implements
-/// `AsyncRead` and `AsyncWrite`, for libraries that ask for them; through those, one task may read
-/// and one may write.
+/// `AsyncRead` and `AsyncWrite`, for libraries that ask for them.
 ///
 /// Dropping it closes the connection. If bytes that were received have not been read, TCP then
 /// resets it, and the other side may lose the last bytes that were sent.
 pub struct Stream<T: Socket> {
     io: Async<T::Held>,
-    /// The waits of `AsyncRead` and `AsyncWrite`, whose polls have no future to keep them in.
-    reading: Cell<Option<Ticket>>,
-    writing: Cell<Option<Ticket>>,
 }
 
 /// The system's sockets that a [`Stream`] can hold.
@@ -160,7 +155,7 @@ fn are_empty(buffers: &[IoSliceMut<'_>]) -> bool {
 
 impl<T: Socket> Stream<T> {
     pub(super) fn new(io: Async<T::Held>) -> Self {
-        Stream { io, reading: Cell::new(None), writing: Cell::new(None) }
+        Stream { io }
     }
 
     /// Has the loop watch a socket of the standard library, which is made non-blocking.
@@ -170,6 +165,7 @@ impl<T: Socket> Stream<T> {
     /// When no runtime is running on this thread, when the system refuses to watch it, and in a
     /// simulated run, which has no sockets of the system.
     pub fn from_std(socket: T) -> io::Result<Self> {
+        make_nonblocking(&socket)?;
         Async::watch(socket.hold()).map(Stream::new)
     }
 
@@ -270,16 +266,22 @@ impl<T: Socket> Stream<T> {
         &self.io
     }
 
+    /// `AsyncWrite::close`. After a reset nothing is connected any more, so nothing is left to be
+    /// closed; whoever closes politely at the end of a conversation is not told of that.
+    fn close(&self) -> io::Result<()> {
+        match self.shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
     fn poll_read_with<R>(
         &self,
         cx: &Context<'_>,
         operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let mut ticket = self.reading.take();
         let place = || Place::VIA_ASYNC_READ;
-        let polled = self.io.poll_with(Way::Read, &mut ticket, cx, place, operation);
-        self.reading.set(ticket);
-        polled
+        self.io.poll_with(Way::Read, Holder::Nobody, cx, place, operation)
     }
 
     fn poll_write_with<R>(
@@ -287,11 +289,8 @@ impl<T: Socket> Stream<T> {
         cx: &Context<'_>,
         operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        let mut ticket = self.writing.take();
         let place = || Place::VIA_ASYNC_WRITE;
-        let polled = self.io.poll_with(Way::Write, &mut ticket, cx, place, operation);
-        self.writing.set(ticket);
-        polled
+        self.io.poll_with(Way::Write, Holder::Nobody, cx, place, operation)
     }
 }
 
@@ -468,7 +467,7 @@ macro_rules! writing_half {
             }
 
             fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.stream.shutdown(Shutdown::Write))
+                Poll::Ready(self.stream.close())
             }
         }
     };
@@ -534,7 +533,7 @@ impl<T: Socket> AsyncWrite for &Stream<T> {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown(Shutdown::Write))
+        Poll::Ready(self.close())
     }
 }
 
@@ -578,7 +577,7 @@ impl<T: Socket> AsyncWrite for Stream<T> {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown(Shutdown::Write))
+        Poll::Ready(self.close())
     }
 }
 
@@ -586,6 +585,7 @@ impl<T: Socket> AsyncWrite for Stream<T> {
 mod tests {
     use super::*;
     use crate::event::Event;
+    use std::cell::Cell;
     use std::os::unix::net::UnixStream;
 
     /// A socket that counts how often the system is asked for bytes.

@@ -1,32 +1,26 @@
 //! TCP: listening, accepting and connecting.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol};
 
+use super::accept::{Accept, Setbacks};
 use super::address::{ToSocketAddrs, resolve};
-use super::async_io::{Async, Wait};
-use super::socket::{ListeningSocket, TcpSocket, descriptor_of, not_of_the_system};
+use super::async_io::Async;
+use super::socket::{
+    ListeningSocket, TcpSocket, descriptor_of, make_nonblocking, new_socket, not_of_the_system,
+};
 use super::stream::{Stream, unless_empty};
 use crate::network::Listen;
 use crate::reactor::source::Way;
-use crate::time::Sleep;
 
 /// How many connections wait to be accepted, unless the system's limit is lower.
 const BACKLOG: i32 = 4096;
-
-/// How long a listener waits after the system had no descriptor left.
-const PAUSE: Duration = Duration::from_millis(50);
 
 // ===== listening ================================================================================
 
@@ -51,9 +45,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # std::io::Result::Ok(())
 /// ```
 pub struct TcpListener {
-    io: Async<ListeningSocket>,
-    /// It has said that the system has no descriptor left.
-    told: Cell<bool>,
+    pub(super) io: Async<ListeningSocket>,
+    pub(super) setbacks: Setbacks,
 }
 
 /// Settings of a listener; see [`TcpListener::options`].
@@ -80,13 +73,27 @@ impl ListenOptions {
 
     /// Listens on `address`, or on the first of its addresses on which that is possible.
     ///
+    /// It waits only for a name to be looked up. Dropping the future before that gives up.
+    ///
     /// # Errors
     ///
     /// When the name cannot be resolved, when none of its addresses can be listened on (the last
     /// one's error is returned), and when no runtime is running on this thread.
-    pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    #[track_caller]
+    pub fn bind<A: ToSocketAddrs>(
+        &self,
+        address: A,
+    ) -> impl Future<Output = io::Result<TcpListener>> + use<A> {
+        self.clone().bind_at(address, Location::caller())
+    }
+
+    async fn bind_at(
+        self,
+        address: impl ToSocketAddrs,
+        at: &'static Location<'static>,
+    ) -> io::Result<TcpListener> {
         let mut last_error = None;
-        for address in resolve(address).await? {
+        for address in resolve(address, at).await? {
             match self.socket(address).and_then(TcpListener::watch) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last_error = Some(error),
@@ -105,9 +112,9 @@ impl ListenOptions {
         }
     }
 
-    /// The system's listener, which no loop watches yet.
+    /// The system's listener, non-blocking, which no loop watches yet.
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = new_socket(Domain::for_address(address), Some(Protocol::TCP))?;
         // A restarted server need not wait until the connections of the one before are forgotten.
         socket.set_reuse_address(true)?;
         if self.reuse_port {
@@ -127,8 +134,11 @@ impl TcpListener {
     /// # Errors
     ///
     /// As [`ListenOptions::bind`].
-    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        TcpListener::options().bind(address).await
+    #[track_caller]
+    pub fn bind<A: ToSocketAddrs>(
+        address: A,
+    ) -> impl Future<Output = io::Result<TcpListener>> + use<A> {
+        TcpListener::options().bind_at(address, Location::caller())
     }
 
     /// Settings for a listener that is to be bound.
@@ -143,11 +153,12 @@ impl TcpListener {
     /// When no runtime is running on this thread, when the system refuses to watch it, and in a
     /// simulated run, which has no sockets of the system.
     pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
+        make_nonblocking(&listener)?;
         TcpListener::watch(ListeningSocket::System(listener))
     }
 
-    fn watch(listener: ListeningSocket) -> io::Result<TcpListener> {
-        Ok(TcpListener { io: Async::watch(listener)?, told: Cell::new(false) })
+    pub(super) fn watch(listener: ListeningSocket) -> io::Result<TcpListener> {
+        Ok(TcpListener { io: Async::watch(listener)?, setbacks: Setbacks::default() })
     }
 
     /// Ends the watch and returns the system's listener. It stays non-blocking.
@@ -165,29 +176,35 @@ impl TcpListener {
 
     /// Waits for a connection and accepts it.
     ///
-    /// Connections that were given up while they waited are passed over. When the process or the
-    /// system has no file descriptor left, a listener says so on standard error, once in its life,
-    /// and tries again every 50 ms: connections wait meanwhile. Dropping the future loses none.
+    /// A listener outlives what happens to one connection:
+    ///
+    /// - The errors of the connection that would have been accepted (it was given up while it
+    ///   waited, a firewall forbids it, its network is down: all that accept(2) names) are passed
+    ///   over, and the next one is accepted at once.
+    /// - After any other error, for example when the process or the system has no file descriptor
+    ///   or no memory left, it tries again in 50 ms, and says so on standard error, once for each
+    ///   kind of error in its life. Connections wait meanwhile. Many that are passed over in a row
+    ///   count as such an error too.
+    /// - A connection that was accepted but cannot be watched is closed, and the same is done.
+    ///
+    /// Dropping the future loses no connection.
     ///
     /// # Errors
     ///
-    /// What else the system says, for example that the socket does not listen.
+    /// When the listener itself is unusable: it does not listen (any more), its descriptor has been
+    /// closed, or it belongs to another runtime.
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
-        Accept { listener: self, wait: self.io.wait(Way::Read, Location::caller()), pause: None }
+        self.accept_at(Location::caller())
+    }
+
+    pub(crate) fn accept_at(&self, at: &'static Location<'static>) -> Accept<'_> {
+        Accept { listener: self, wait: self.io.wait(Way::Read, at), pause: None }
     }
 
     /// The address it listens on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().local_addr()
-    }
-
-    fn tell_of_shortage(&self, error: &io::Error) {
-        if !self.told.replace(true) {
-            let line = format!("popleft: cannot accept a connection: {error}; trying again\n");
-            // If standard error is gone there is nobody to tell.
-            let _ = io::stderr().write_all(line.as_bytes());
-        }
     }
 }
 
@@ -203,53 +220,6 @@ impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.io.get_ref(), f)
     }
-}
-
-/// The future of [`TcpListener::accept`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct Accept<'a> {
-    listener: &'a TcpListener,
-    wait: Wait<'a, ListeningSocket>,
-    /// The system had no descriptor left a moment ago.
-    pause: Option<Sleep>,
-}
-
-impl Future for Accept<'_> {
-    type Output = io::Result<(TcpStream, SocketAddr)>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            if let Some(pause) = &mut this.pause {
-                ready!(Pin::new(pause).poll(cx));
-                this.pause = None;
-            }
-            let accepted = ready!(this.wait.poll(cx, ListeningSocket::accept));
-            let watched = accepted.and_then(|(socket, address)| {
-                Async::watch(socket).map(|io| (TcpStream::new(io), address))
-            });
-            match watched {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if is_shortage(&error) => {
-                    this.listener.tell_of_shortage(&error);
-                    this.pause = Some(crate::time::sleep(PAUSE));
-                }
-                result => return Poll::Ready(result),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Accept<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accept").finish_non_exhaustive()
-    }
-}
-
-/// Whether the system lacks what others may give back: descriptors or memory.
-fn is_shortage(error: &io::Error) -> bool {
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
 fn no_addresses() -> io::Error {
@@ -277,7 +247,7 @@ impl TcpStream {
         let at = Location::caller();
         async move {
             let mut last_error = None;
-            for address in resolve(address).await? {
+            for address in resolve(address, at).await? {
                 match connect_to(address, at).await {
                     Ok(stream) => return Ok(stream),
                     Err(error) => last_error = Some(error),

@@ -2,15 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net;
 use std::panic::Location;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr};
 
-use super::async_io::only_in_the_real_world;
+use super::async_io::{Async, no_runtime, only_in_the_real_world};
+use super::socket::{new_pair, new_socket};
 use super::stream::Stream;
+use crate::event_loop;
 use crate::time::Sleep;
 
 /// How long a connection waits before it tries again at a listener whose queue is full.
@@ -42,28 +46,33 @@ impl UnixStream {
     /// simulated run, which has none.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         only_in_the_real_world()?;
-        let (left, right) = net::UnixStream::pair()?;
-        Ok((UnixStream::from_std(left)?, UnixStream::from_std(right)?))
+        let (left, right) = new_pair()?;
+        let watch = |socket: OwnedFd| Async::watch(net::UnixStream::from(socket));
+        Ok((UnixStream::new(watch(left)?), UnixStream::new(watch(right)?)))
     }
 
-    /// Connects to the socket that listens at `path`.
+    /// Connects to the socket that listens at `path`. On Linux a path that begins with a zero byte
+    /// is an abstract name, which no file has.
     ///
     /// Dropping the future gives the attempt up.
     ///
     /// # Errors
     ///
-    /// When nobody listens there, when it may not be used, when no runtime is running on this
-    /// thread, and in a simulated run.
+    /// When nobody listens there, when it may not be used, when the path is too long, empty, or has
+    /// a zero byte inside ([`InvalidInput`](io::ErrorKind::InvalidInput)), when no runtime is
+    /// running on this thread, and in a simulated run.
     #[track_caller]
     pub fn connect<P: AsRef<Path>>(
         path: P,
     ) -> impl Future<Output = io::Result<UnixStream>> + use<P> {
         let at = Location::caller();
         async move {
+            if event_loop::current().is_none() {
+                return Err(no_runtime("connect"));
+            }
             only_in_the_real_world()?;
-            let address = SockAddr::unix(path)?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.set_nonblocking(true)?;
+            let address = address_of(path.as_ref())?;
+            let socket = new_socket(Domain::UNIX, None)?;
             while let Err(error) = socket.connect(&address) {
                 if error.kind() != io::ErrorKind::WouldBlock {
                     return Err(error);
@@ -72,7 +81,18 @@ impl UnixStream {
                 // watched: all that one can do is to try again a little later.
                 Sleep::lasting(PAUSE, at).await;
             }
-            UnixStream::from_std(socket.into())
+            Ok(UnixStream::new(Async::watch(socket.into())?))
         }
     }
+}
+
+/// The system's form of `path`. It would end a path at its first zero byte, and so take it for that
+/// of another socket.
+fn address_of(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.first().is_some_and(|&first| first != 0) && bytes.contains(&0) {
+        let text = "the path of a Unix socket cannot have a zero byte inside";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    SockAddr::unix(path)
 }

@@ -60,12 +60,22 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    spawn_blocking_at(work, Location::caller())
+}
+
+/// The same; the task was spawned `at` this place.
+#[track_caller]
+pub(crate) fn spawn_blocking_at<F, T>(work: F, at: &'static Location<'static>) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
     let Some(event_loop) = event_loop::current() else {
         panic!("cannot spawn a blocking job: no runtime is running on this thread");
     };
     let mut job: Option<Arc<dyn Job>> = None;
     // The task has nothing to do before its job is done, so it begins as one that waits.
-    let spawned_at = Place::of(Location::caller());
+    let spawned_at = Place::of(at);
     let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
     let task = event_loop.spawn(new, |waker| {
         let exchange = Arc::new(Exchange::new(work, waker.clone()));

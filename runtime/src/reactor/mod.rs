@@ -8,10 +8,13 @@
 //! spinning with something that nobody reads; and so what was told has to be remembered. A source
 //! counts as ready from a report until a try has found nothing.
 
+pub(crate) mod nonblocking;
 pub(crate) mod source;
+mod unheld;
 pub(crate) mod wait;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
@@ -21,10 +24,14 @@ use slab::Slab;
 
 use crate::event::{Cause, Event, tell};
 use crate::network::{Watchable, Watched};
+use crate::peak::PeakOfSlab;
+use crate::task::body::catching;
 use crate::task::waker::LocalWaker;
 use crate::turn;
 use crate::world::Simulation;
+use nonblocking::{Mode, Switched};
 use source::{Source, Ticket, Way};
+use unheld::Unheld;
 use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
@@ -32,8 +39,13 @@ pub(crate) struct Reactor {
     outside: Outside,
     sources: RefCell<Slab<Rc<Source<dyn Watched>>>>,
     next_generation: Cell<usize>,
-    /// How many futures wait for a source.
+    peak: PeakOfSlab,
+    /// How many futures wait for a source, each of which would say so if it gave up.
     waiting: Cell<usize>,
+    /// Those that would not.
+    unheld: Unheld,
+    /// The descriptors that are non-blocking only while they are watched, by their keys.
+    switched: RefCell<HashMap<usize, Switched>>,
     /// Lists that are used again at every wait.
     reports: Cell<Vec<Report>>,
     to_wake: Cell<Vec<(usize, LocalWaker)>>,
@@ -74,7 +86,10 @@ impl Reactor {
             outside,
             sources: RefCell::new(Slab::new()),
             next_generation: Cell::new(0),
+            peak: PeakOfSlab::default(),
             waiting: Cell::new(0),
+            unheld: Unheld::default(),
+            switched: RefCell::default(),
             reports: Cell::new(Vec::new()),
             to_wake: Cell::new(Vec::new()),
         }
@@ -92,26 +107,48 @@ impl Reactor {
         !self.sources.borrow().is_empty()
     }
 
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
+        self.peak.give_back(&mut self.sources.borrow_mut());
+    }
+
     /// Whether any future waits for a source.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.waiting.get() > 0
+        self.waiting.get() > 0 || self.unheld.count() > 0
     }
 
     // ===== from `net` ===========================================================================
 
-    /// Watches `io` from now on.
-    pub(crate) fn register<T: Watched>(&self, io: T) -> io::Result<Rc<Source<T>>> {
+    /// Watches `io` from now on. Its `as_fd` is asked once, outside any borrow: it may be anybody's
+    /// code.
+    pub(crate) fn register<T: Watched>(&self, io: T, mode: Mode) -> io::Result<Rc<Source<T>>> {
+        let watchable = io.watchable();
+        let descriptor = watchable.number();
+        let switched = match watchable {
+            Watchable::Descriptor(fd) => self.kernel().and_then(|_| mode.switch(fd))?,
+            Watchable::Simulated(_) => None,
+        };
         let mut sources = self.sources.borrow_mut();
         let entry = sources.vacant_entry();
         // The top bit stays clear: the highest keys are not for sources.
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
-        match io.watchable() {
-            Watchable::Descriptor(fd) => self.kernel()?.add(fd, key, Interest::Arrivals)?,
+        match watchable {
+            Watchable::Descriptor(fd) => {
+                if let Err(error) = self.kernel()?.add(fd, key, Interest::Arrivals) {
+                    if let Some(switched) = switched {
+                        switched.put_back(Some(fd));
+                    }
+                    return Err(error);
+                }
+            }
             Watchable::Simulated(socket) => socket.watch(key, Interest::Arrivals),
         }
         self.next_generation.set(generation + 1);
-        let source = Rc::new(Source::new(key, io));
+        if let Some(switched) = switched {
+            self.switched.borrow_mut().insert(key, switched);
+        }
+        let source = Rc::new(Source::new(key, descriptor, io));
         entry.insert(source.clone());
         Ok(source)
     }
@@ -123,17 +160,33 @@ impl Reactor {
         let Some(source) = source else {
             return;
         };
-        match source.watchable() {
-            // It fails only for a descriptor that somebody else has closed already.
-            Watchable::Descriptor(fd) => drop(self.kernel().map(|kernel| kernel.delete(fd))),
-            Watchable::Simulated(socket) => socket.unwatch(),
-        }
         let mut left = Vec::new();
-        for way in [Way::Read, Way::Write] {
-            source.take_waiters(way, &mut left);
+        let unheld = [Way::Read, Way::Write].map(|way| source.take_waiters(way, &mut left));
+        self.wait_no_longer(left.len(), unheld.into_iter().sum());
+        let switched = self.switched.borrow_mut().remove(&key);
+        catching(|| self.unwatch(&source, switched));
+        for (_, waker) in left {
+            let_go(waker);
         }
-        self.waiting.set(self.waiting.get() - left.len());
-        drop(left);
+    }
+
+    /// Where `as_fd` now names another descriptor, the one that was registered is out of reach. The
+    /// system forgets it when it is closed, and until then nobody has its key.
+    fn unwatch(&self, source: &Source<dyn Watched>, switched: Option<Switched>) {
+        let watchable = source.watchable();
+        let mut descriptor = None;
+        match watchable {
+            Some(Watchable::Descriptor(fd)) => {
+                // It fails only for a descriptor that somebody else has closed already.
+                let _ = self.kernel().map(|kernel| kernel.delete(fd));
+                descriptor = Some(fd);
+            }
+            Some(Watchable::Simulated(socket)) => socket.unwatch(),
+            None => {}
+        }
+        if let Some(switched) = switched {
+            switched.put_back(descriptor);
+        }
     }
 
     /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:
@@ -151,9 +204,7 @@ impl Reactor {
             }
             self.stop_waiting(source, way, ticket);
         }
-        if way == Way::Write && !source.asks_for_room.get() {
-            self.ask_for_room(source)?;
-        }
+        self.ask_for_room_to_write(source, way)?;
         *ticket = Some(source.add_waiter(way, LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
         Ok(())
@@ -167,19 +218,29 @@ impl Reactor {
         ticket: &mut Option<Ticket>,
     ) {
         let Some(held) = ticket.take() else { return };
-        let waker = source.remove_waiter(held, way);
-        if waker.is_some() {
+        if let Some(waker) = source.remove_waiter(held, way) {
             self.waiting.set(self.waiting.get() - 1);
+            let_go(waker);
         }
+    }
+
+    /// So many waiters have been taken off their sources, `unheld` of them without a ticket.
+    fn wait_no_longer(&self, all: usize, unheld: usize) {
+        self.waiting.set(self.waiting.get() - (all - unheld));
+        self.unheld.remove(unheld);
     }
 
     /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
     /// has waited for it once.
-    fn ask_for_room<T: Watched>(&self, source: &Source<T>) -> io::Result<()> {
+    fn ask_for_room_to_write<T: Watched>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
+        if way == Way::Read || source.asks_for_room.get() {
+            return Ok(());
+        }
         let interest = Interest::ArrivalsAndRoom;
         match source.watchable() {
-            Watchable::Descriptor(fd) => self.kernel()?.modify(fd, source.key, interest)?,
-            Watchable::Simulated(socket) => socket.watch(source.key, interest),
+            Some(Watchable::Descriptor(fd)) => self.kernel()?.modify(fd, source.key, interest)?,
+            Some(Watchable::Simulated(socket)) => socket.watch(source.key, interest),
+            None => return Err(another_descriptor()),
         }
         source.asks_for_room.set(true);
         Ok(())
@@ -202,6 +263,7 @@ impl Reactor {
     pub(crate) fn wait(&self, until: Until, now: impl Fn() -> Instant) -> io::Result<()> {
         let mut reports = self.reports.take();
         let mut to_wake = self.to_wake.take();
+        let until = self.ask_who_still_waits(until, &now, &mut to_wake);
         let waited = match &self.outside {
             Outside::Kernel(waiter) => waiter.wait(until, now, &mut reports),
             Outside::Simulated(simulation) => {
@@ -214,7 +276,6 @@ impl Reactor {
         for report in reports.drain(..) {
             self.hear(report, &mut to_wake);
         }
-        self.waiting.set(self.waiting.get() - to_wake.len());
         for (source, waker) in to_wake.drain(..) {
             turn::set_cause(Cause::Source(number_of(source)));
             waker.wake();
@@ -230,13 +291,31 @@ impl Reactor {
         let source = sources.get(row_of(report.key)).filter(|source| source.key == report.key);
         let Some(source) = source else { return };
         source.note(report);
+        let before = to_wake.len();
+        let mut unheld = 0;
         if report.readable {
-            source.take_waiters(Way::Read, to_wake);
+            unheld += source.take_waiters(Way::Read, to_wake);
         }
         if report.writable {
-            source.take_waiters(Way::Write, to_wake);
+            unheld += source.take_waiters(Way::Write, to_wake);
         }
+        self.wait_no_longer(to_wake.len() - before, unheld);
     }
+}
+
+/// Drops a waker. If it is a foreign one that runs somebody's code, whose panic goes no further.
+fn let_go(waker: LocalWaker) {
+    if let LocalWaker::Foreign(waker) = waker {
+        catching(|| drop(waker));
+    }
+}
+
+#[cold]
+fn another_descriptor() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "its `as_fd` no longer names the descriptor that is watched",
+    )
 }
 
 #[cfg(test)]
@@ -259,9 +338,9 @@ mod tests {
     fn a_report_for_a_source_that_is_gone_is_not_taken_for_its_successor() {
         let reactor = Reactor::new().unwrap();
         let (old, new) = UnixStream::pair().unwrap();
-        let old = reactor.register(old).unwrap();
+        let old = reactor.register(old, Mode::AsItIs).unwrap();
         reactor.deregister(old.key);
-        let new = reactor.register(new).unwrap();
+        let new = reactor.register(new, Mode::AsItIs).unwrap();
         assert_eq!(row_of(old.key), row_of(new.key));
 
         let flag = Arc::new(Flag(AtomicBool::new(false)));
@@ -281,14 +360,33 @@ mod tests {
     fn what_was_waiting_is_forgotten_with_its_source() {
         let reactor = Reactor::new().unwrap();
         let (socket, _peer) = UnixStream::pair().unwrap();
-        let source = reactor.register(socket).unwrap();
+        let source = reactor.register(socket, Mode::AsItIs).unwrap();
         for way in [Way::Read, Way::Write] {
             let mut lost = None;
             reactor.wait_for(&source, way, &mut lost, Waker::noop()).unwrap();
         }
         assert!(reactor.is_waited_for());
+        for way in [Way::Read, Way::Write] {
+            reactor.wait_unheld(&source, way, Waker::noop()).unwrap();
+        }
+        assert_eq!(reactor.unheld.count(), 2);
         reactor.deregister(source.key);
+        assert_eq!(reactor.unheld.count(), 0);
         assert!(!reactor.is_waited_for());
         assert!(!reactor.has_sources());
+    }
+
+    #[test]
+    fn only_who_writes_has_the_system_asked_for_room() {
+        let reactor = Reactor::new().unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let source = reactor.register(socket, Mode::AsItIs).unwrap();
+        let (mut reading, mut writing) = (None, None);
+        reactor.wait_for(&source, Way::Read, &mut reading, Waker::noop()).unwrap();
+        reactor.wait_unheld(&source, Way::Read, Waker::noop()).unwrap();
+        assert!(!source.asks_for_room.get());
+        reactor.wait_for(&source, Way::Write, &mut writing, Waker::noop()).unwrap();
+        assert!(source.asks_for_room.get());
+        reactor.deregister(source.key);
     }
 }

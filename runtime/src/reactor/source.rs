@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, RawFd};
 use std::task::Waker;
 
 use super::wait::Report;
@@ -25,6 +26,8 @@ pub(crate) struct Source<T: ?Sized> {
     drain: Cell<bool>,
     /// How many reads got less than they had room for, since a try found nothing.
     short_reads: Cell<u8>,
+    /// The number of the descriptor that was registered; of a simulated socket [`NO_DESCRIPTOR`].
+    descriptor: RawFd,
     io: T,
 }
 
@@ -38,26 +41,41 @@ pub(crate) enum Way {
 /// Those who wait for one way of a source: nearly always one, so the first needs no allocation and
 /// the others little room.
 #[derive(Default)]
-struct Waiters {
+pub(super) struct Waiters {
     first: Cell<Option<Waiter>>,
     #[expect(clippy::box_collection, reason = "one word in each source, not three")]
     others: Cell<Option<Box<Vec<Waiter>>>>,
 }
 
-struct Waiter {
-    ticket: Ticket,
-    waker: LocalWaker,
+pub(super) struct Waiter {
+    pub(super) claim: Claim,
+    pub(super) waker: LocalWaker,
+}
+
+/// Who says how long a waiter waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// A future holds the ticket, and gives it back when it is dropped.
+    Held(Ticket),
+    /// Nobody: a poll through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be
+    /// dropped. Its task is known by its waker, and may have given up the wait since.
+    Unheld,
+    /// The same, but the task was asked and still waited.
+    Confirmed,
 }
 
 /// Names one waiter of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(NonZeroU32);
 
+/// In place of a descriptor's number.
+pub(super) const NO_DESCRIPTOR: RawFd = -1;
+
 /// After so many short reads in a row the next one is tried at once.
 const SHORT_READS: u8 = 16;
 
 impl<T> Source<T> {
-    pub(super) fn new(key: usize, io: T) -> Self {
+    pub(super) fn new(key: usize, descriptor: RawFd, io: T) -> Self {
         Source {
             key,
             may_be_readable: Cell::new(true),
@@ -68,6 +86,7 @@ impl<T> Source<T> {
             asks_for_room: Cell::new(false),
             drain: Cell::new(false),
             short_reads: Cell::new(0),
+            descriptor,
             io,
         }
     }
@@ -82,8 +101,23 @@ impl<T> Source<T> {
 }
 
 impl<T: Watched + ?Sized> Source<T> {
-    pub(super) fn watchable(&self) -> Watchable<'_> {
-        self.io.watchable()
+    /// By what it is watched. `None` when it now names another descriptor than the one that was
+    /// registered: that one is no longer ours to change.
+    ///
+    /// This runs the code of whoever wrote the type's `as_fd`.
+    pub(super) fn watchable(&self) -> Option<Watchable<'_>> {
+        let watchable = self.io.watchable();
+        (watchable.number() == self.descriptor).then_some(watchable)
+    }
+}
+
+impl Watchable<'_> {
+    /// The descriptor's number.
+    pub(super) fn number(&self) -> RawFd {
+        match self {
+            Watchable::Descriptor(fd) => fd.as_raw_fd(),
+            Watchable::Simulated(_) => NO_DESCRIPTOR,
+        }
     }
 }
 
@@ -137,7 +171,7 @@ impl<T: ?Sized> Source<T> {
 // ===== who waits for it =========================================================================
 
 impl<T: ?Sized> Source<T> {
-    fn waiters(&self, way: Way) -> &Waiters {
+    pub(super) fn waiters(&self, way: Way) -> &Waiters {
         match way {
             Way::Read => &self.readers,
             Way::Write => &self.writers,
@@ -146,9 +180,10 @@ impl<T: ?Sized> Source<T> {
 
     /// Whether the holder of `ticket` still waits, and is woken by `waker`.
     pub(super) fn waits(&self, ticket: Ticket, way: Way, waker: &Waker) -> bool {
+        let claim = Claim::Held(ticket);
         let mut is_known = false;
         self.waiters(way).visit(|waiter| {
-            is_known |= waiter.ticket == ticket && waiter.waker.will_wake(waker);
+            is_known |= waiter.claim == claim && waiter.waker.will_wake(waker);
         });
         is_known
     }
@@ -156,36 +191,43 @@ impl<T: ?Sized> Source<T> {
     pub(super) fn add_waiter(&self, way: Way, waker: LocalWaker) -> Ticket {
         let ticket = Ticket(self.next_ticket.get());
         self.next_ticket.set(ticket.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
-        self.waiters(way).add(Waiter { ticket, waker });
+        self.waiters(way).add(Waiter { claim: Claim::Held(ticket), waker });
         ticket
     }
 
     /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
     pub(super) fn remove_waiter(&self, ticket: Ticket, way: Way) -> Option<LocalWaker> {
-        self.waiters(way).remove(ticket).map(|waiter| waiter.waker)
+        self.waiters(way).remove(Claim::Held(ticket)).map(|waiter| waiter.waker)
     }
 
-    /// All who wait, to be woken; they wait no longer.
-    pub(super) fn take_waiters(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) {
+    /// All who wait, to be woken; they wait no longer. Returns how many of them were unheld.
+    pub(super) fn take_waiters(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) -> usize {
+        let mut unheld = 0;
+        let mut take = |waiter: Waiter| {
+            unheld += usize::from(waiter.claim == Claim::Unheld);
+            into.push((self.key, waiter.waker));
+        };
         let waiters = self.waiters(way);
-        let to_wake = |waiter: Waiter| (self.key, waiter.waker);
-        into.extend(waiters.first.take().map(to_wake));
-        if let Some(others) = waiters.others.take() {
-            into.extend(others.into_iter().map(to_wake));
+        if let Some(first) = waiters.first.take() {
+            take(first);
         }
+        if let Some(others) = waiters.others.take() {
+            others.into_iter().for_each(take);
+        }
+        unheld
     }
 }
 
 impl Waiters {
-    fn visit(&self, mut see: impl FnMut(&Waiter)) {
-        let (first, others) = (self.first.take(), self.others.take());
-        first.iter().for_each(&mut see);
-        others.iter().flat_map(|others| others.iter()).for_each(see);
+    pub(super) fn visit(&self, mut see: impl FnMut(&mut Waiter)) {
+        let (mut first, mut others) = (self.first.take(), self.others.take());
+        first.iter_mut().for_each(&mut see);
+        others.iter_mut().flat_map(|others| others.iter_mut()).for_each(see);
         self.first.set(first);
         self.others.set(others);
     }
 
-    fn add(&self, waiter: Waiter) {
+    pub(super) fn add(&self, waiter: Waiter) {
         match self.first.take() {
             None => self.first.set(Some(waiter)),
             first => {
@@ -197,16 +239,53 @@ impl Waiters {
         }
     }
 
-    fn remove(&self, ticket: Ticket) -> Option<Waiter> {
+    /// Takes the first that has this claim.
+    pub(super) fn remove(&self, claim: Claim) -> Option<Waiter> {
         let first = self.first.take();
-        if first.as_ref().is_some_and(|first| first.ticket == ticket) {
+        if first.as_ref().is_some_and(|first| first.claim == claim) {
             return first;
         }
         self.first.set(first);
         let mut others = self.others.take()?;
-        let at = others.iter().position(|waiter| waiter.ticket == ticket);
+        let at = others.iter().position(|waiter| waiter.claim == claim);
         let removed = at.map(|at| others.remove(at));
         self.others.set(Some(others));
         removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn foreign(waker: &Waker) -> LocalWaker {
+        LocalWaker::Foreign(waker.clone())
+    }
+
+    #[test]
+    fn a_ticket_is_that_of_one_wait_also_when_another_has_the_same_waker() {
+        let source = Source::new(0, NO_DESCRIPTOR, ());
+        let waker = &Waker::from(Arc::new(Nobody));
+        let first = source.add_waiter(Way::Read, foreign(waker));
+        let second = source.add_waiter(Way::Read, foreign(waker));
+        assert!(source.waits(first, Way::Read, waker));
+        assert!(source.remove_waiter(first, Way::Read).is_some());
+        assert!(!source.waits(first, Way::Read, waker));
+        assert!(source.waits(second, Way::Read, waker));
+        assert!(!source.waits(second, Way::Write, waker));
+    }
+
+    #[test]
+    fn a_source_is_not_larger_for_what_is_known_of_it() {
+        // A server has one for each idle connection.
+        assert!(size_of::<Source<RawFd>>() <= 15 * size_of::<usize>());
     }
 }

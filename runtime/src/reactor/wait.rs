@@ -10,6 +10,12 @@
 //!   tell the end of the other side's bytes from bytes. This half still runs on Linux, for the
 //!   tests, with `--cfg popleft_portable`.
 
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
 pub(crate) use crate::world::{Report, Until};
 
 /// What of a source is news.
@@ -24,6 +30,32 @@ pub enum Interest {
 /// How many reports one wait takes. Who is not among them comes first at the next.
 const REPORTS: usize = 1024;
 
+/// How long the loop pauses after a wait that the system could not do now.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A wait has failed. What the system lacks it may have again: then the loop goes on, and asks once
+/// more.
+fn after_a_failed_wait(error: io::Error) -> io::Result<()> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::INTR) => Ok(()),
+        None | Some(Errno::BADF | Errno::INVAL | Errno::FAULT) => {
+            Err(saying("cannot wait for events")(error))
+        }
+        Some(_) => {
+            thread::sleep(PAUSE);
+            Ok(())
+        }
+    }
+}
+
+/// Has an error say what was being done. It is of the same kind as before.
+pub(super) fn saying<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> io::Error {
+    move |error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("{doing}: {error}"))
+    }
+}
+
 #[cfg(all(target_os = "linux", not(popleft_portable)))]
 mod system {
     use std::cell::{Cell, RefCell};
@@ -35,13 +67,12 @@ mod system {
     use rustix::buffer::spare_capacity;
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
     use rustix::event::{EventfdFlags, Timespec, eventfd};
-    use rustix::io::Errno;
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
         timerfd_settime,
     };
 
-    use super::{Interest, REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
 
     /// Keys from here on are not sources.
     const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
@@ -78,15 +109,19 @@ mod system {
 
     impl Waiter {
         pub(crate) fn new() -> io::Result<Self> {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let alarm = timerfd_create(
-                TimerfdClockId::Monotonic,
-                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-            )?;
-            let eventfd = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let epoll = epoll::create(CreateFlags::CLOEXEC)
+                .map_err(saying("cannot make the epoll instance"))?;
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)
+                .map_err(saying("cannot make the timerfd of the loop"))?;
+            let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(saying("cannot make the eventfd of the loop"))?;
+            let eventfd = Arc::new(eventfd);
             let each_edge = EventFlags::IN | EventFlags::ET;
-            epoll::add(&epoll, &alarm, data(ALARM), each_edge)?;
-            epoll::add(&epoll, &*eventfd, data(DOORBELL), each_edge)?;
+            epoll::add(&epoll, &alarm, data(ALARM), each_edge)
+                .map_err(saying("cannot have epoll watch the timerfd"))?;
+            epoll::add(&epoll, &*eventfd, data(DOORBELL), each_edge)
+                .map_err(saying("cannot have epoll watch the eventfd"))?;
             Ok(Waiter {
                 epoll,
                 alarm,
@@ -102,7 +137,8 @@ mod system {
 
         /// Has the news of `fd` reported under `key`, each once; what is true already is news too.
         pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
-            Ok(epoll::add(&self.epoll, fd, data(key), flags(interest))?)
+            epoll::add(&self.epoll, fd, data(key), flags(interest))
+                .map_err(saying("cannot watch the descriptor"))
         }
 
         pub(crate) fn modify(
@@ -111,7 +147,8 @@ mod system {
             key: usize,
             interest: Interest,
         ) -> io::Result<()> {
-            Ok(epoll::modify(&self.epoll, fd, data(key), flags(interest))?)
+            epoll::modify(&self.epoll, fd, data(key), flags(interest))
+                .map_err(saying("cannot watch the descriptor for room to write"))
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -125,20 +162,20 @@ mod system {
             now: impl Fn() -> Instant,
             reports: &mut Vec<Report>,
         ) -> io::Result<()> {
-            let no_time = Timespec::default();
             let timeout = match until {
-                Until::Now => Some(&no_time),
+                Until::Now => Some(Timespec::default()),
                 Until::Forever => None,
-                Until::Deadline(deadline) => match self.set_alarm(deadline, now)? {
+                Until::Deadline(deadline) => match self.set_alarm(deadline, now) {
                     Alarm::Set => None,
-                    Alarm::Due => Some(&no_time),
+                    Alarm::Due => Some(Timespec::default()),
+                    Alarm::Refused(left) => Some(left),
                 },
             };
             let mut events = self.events.borrow_mut();
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            let room = spare_capacity(&mut events);
+            if let Err(error) = epoll::wait(&self.epoll, room, timeout.as_ref()) {
+                after_a_failed_wait(error.into())?;
             }
             for event in events.iter() {
                 match event.data.u64() as usize {
@@ -151,31 +188,33 @@ mod system {
         }
 
         /// Sets the alarm for `deadline`, unless it stands there already.
-        fn set_alarm(&self, deadline: Instant, now: impl Fn() -> Instant) -> io::Result<Alarm> {
+        fn set_alarm(&self, deadline: Instant, now: impl Fn() -> Instant) -> Alarm {
             if self.alarm_at.get() == Some(deadline) {
-                return Ok(Alarm::Set);
+                return Alarm::Set;
             }
             let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
-                return Ok(Alarm::Due);
+                return Alarm::Due;
             }
             let left = left.saturating_add(SLACK);
-            let once = Itimerspec {
-                it_interval: Timespec::default(),
-                it_value: Timespec {
-                    tv_sec: left.as_secs() as i64,
-                    tv_nsec: left.subsec_nanos().into(),
-                },
-            };
-            timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
-            self.alarm_at.set(Some(deadline));
-            Ok(Alarm::Set)
+            let left =
+                Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let once = Itimerspec { it_interval: Timespec::default(), it_value: left };
+            match timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once) {
+                Ok(_) => {
+                    self.alarm_at.set(Some(deadline));
+                    Alarm::Set
+                }
+                Err(_) => Alarm::Refused(left),
+            }
         }
     }
 
     enum Alarm {
         Set,
         Due,
+        /// The system would not set it. epoll can count this time too, in whole milliseconds.
+        Refused(Timespec),
     }
 
     fn data(key: usize) -> EventData {
@@ -202,6 +241,39 @@ mod system {
             drain: flags.intersects(besides_bytes),
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        /// A descriptor that is neither an epoll instance nor a timer.
+        fn useless() -> OwnedFd {
+            eventfd(0, EventfdFlags::CLOEXEC).unwrap()
+        }
+
+        #[test]
+        fn a_deadline_is_kept_when_the_alarm_cannot_be_set() {
+            let waiter = Waiter { alarm: useless(), ..Waiter::new().unwrap() };
+            let start = crate::world::World::Real.now();
+            let now = || crate::world::World::Real.now();
+            let deadline = start + Duration::from_millis(20);
+            let mut reports = vec![];
+            while now() < deadline {
+                waiter.wait(Until::Deadline(deadline), now, &mut reports).unwrap();
+            }
+            assert!(reports.is_empty());
+            assert_eq!(waiter.alarm_at.get(), None);
+        }
+
+        #[test]
+        fn a_wait_on_what_is_no_epoll_instance_says_so() {
+            let waiter = Waiter { epoll: useless(), ..Waiter::new().unwrap() };
+            let now = || crate::world::World::Real.now();
+            let error = waiter.wait(Until::Now, now, &mut vec![]).unwrap_err();
+            assert!(error.to_string().starts_with("cannot wait for events: "), "{error}");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
 }
 
 #[cfg(not(all(target_os = "linux", not(popleft_portable))))]
@@ -215,7 +287,7 @@ mod system {
 
     use polling::{Event, Events, PollMode, Poller};
 
-    use super::{Interest, REPORTS, Report, Until};
+    use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
 
     /// `polling`'s poller, which has an alarm and a doorbell of its own.
     pub(crate) struct Waiter {
@@ -241,7 +313,8 @@ mod system {
         pub(crate) fn new() -> io::Result<Self> {
             let room = NonZeroUsize::new(REPORTS);
             let events = room.map_or_else(Events::new, Events::with_capacity);
-            Ok(Waiter { poller: Arc::new(Poller::new()?), events: RefCell::new(events) })
+            let poller = Poller::new().map_err(saying("cannot make the poller of the loop"))?;
+            Ok(Waiter { poller: Arc::new(poller), events: RefCell::new(events) })
         }
 
         pub(crate) fn doorbell(&self) -> Doorbell {
@@ -252,9 +325,14 @@ mod system {
         pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             let fd = fd.as_fd().as_raw_fd();
             // SAFETY: the descriptor has to be deleted from the poller before it is closed.
-            // `Reactor::deregister` does that, and a source calls it before it lets go of what it
-            // owns.
+            // `Reactor::deregister` does that, and an `Async` calls it before it lets go of what
+            // it owns. It can do so only if what it owns is an ordinary owner: one that closes its
+            // descriptor while it lives, or whose `as_fd` comes to name another one, breaks the
+            // rule. The poller then keeps a number that is closed or somebody else's. No memory
+            // depends on that: it is a number in the kernel's list, the kernel takes it out when
+            // the file is closed, and until then its reports carry a key that no source has.
             unsafe { self.poller.add_with_mode(fd, event(key, interest), PollMode::Edge) }
+                .map_err(saying("cannot watch the descriptor"))
         }
 
         pub(crate) fn modify(
@@ -263,7 +341,9 @@ mod system {
             key: usize,
             interest: Interest,
         ) -> io::Result<()> {
-            self.poller.modify_with_mode(fd, event(key, interest), PollMode::Edge)
+            self.poller
+                .modify_with_mode(fd, event(key, interest), PollMode::Edge)
+                .map_err(saying("cannot watch the descriptor for room to write"))
         }
 
         pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -284,10 +364,8 @@ mod system {
             };
             let mut events = self.events.borrow_mut();
             events.clear();
-            match self.poller.wait(&mut events, timeout) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            if let Err(error) = self.poller.wait(&mut events, timeout) {
+                after_a_failed_wait(error)?;
             }
             reports.extend(events.iter().map(|event| Report {
                 key: event.key,
@@ -306,3 +384,19 @@ mod system {
 }
 
 pub(crate) use system::{Doorbell, Waiter};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_descriptor_that_is_no_good_ends_the_loop() {
+        for errno in [Errno::INTR, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS] {
+            assert!(after_a_failed_wait(errno.into()).is_ok(), "{errno}");
+        }
+        for errno in [Errno::BADF, Errno::INVAL, Errno::FAULT] {
+            let error = after_a_failed_wait(errno.into()).unwrap_err();
+            assert!(error.to_string().starts_with("cannot wait for events: "), "{error}");
+        }
+    }
+}

@@ -13,6 +13,9 @@ use super::{Entry, Header};
 /// No line of a recording is longer: what is longer is something else, and is not read to its end.
 const LONGEST_LINE: u64 = 1024 * 1024;
 
+/// How many characters of what is wrong with a line are told.
+const LONGEST_REASON: usize = 160;
+
 /// Opens a recording.
 ///
 /// # Errors
@@ -131,13 +134,18 @@ fn header(line: &[u8]) -> Result<Header, ReadError> {
     }
 }
 
-/// What the parser says, without its own count of lines, of which it always sees one.
+/// What the parser says, without its own count of lines, of which it always sees one. It quotes
+/// what it found, which may be as long as the line: the beginning is enough to find it by.
 fn said(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.find(" at line ") {
-        Some(end) => text[..end].to_string(),
-        None => text,
+    let mut text = error.to_string();
+    if let Some(end) = text.rfind(" at line ") {
+        text.truncate(end);
     }
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_REASON) {
+        text.truncate(end);
+        text.push_str("..");
+    }
+    text
 }
 
 /// Why a recording, or the rest of one, cannot be read.

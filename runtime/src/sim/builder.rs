@@ -214,6 +214,7 @@ impl Sim {
     /// - When the run fails in another way, with the [`Failure`] as its message.
     /// - When a runtime is running on this thread already.
     #[track_caller]
+    #[expect(clippy::print_stderr, reason = "a test harness keeps it with the panic's own message")]
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         match self.run_to_its_end(future) {
             Ok(output) => output,

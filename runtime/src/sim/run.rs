@@ -11,7 +11,7 @@ use super::failure::FailureKind;
 use super::quiet;
 use super::simulated::{Halt, Simulated, SimulatedJobs};
 use crate::event::{self, Listener, Place, Warning};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{self, EventLoop};
 use crate::reactor::Reactor;
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
@@ -114,10 +114,14 @@ fn run_collecting<F: Future>(
 }
 
 fn make_loop(simulated: &Rc<Simulated>, name: String, polls_between_looks: u32) -> Rc<EventLoop> {
-    let event_loop = Rc::new(EventLoop::new(
+    let settings = event_loop::Settings {
         name,
         polls_between_looks,
-        Duration::ZERO,
+        spin: Duration::ZERO,
+        report_stalls: true,
+    };
+    let event_loop = Rc::new(EventLoop::new(
+        settings,
         Ready::new(World::Simulated(simulated.clone())),
         Reactor::simulated(simulated.clone()),
         Box::new(SimulatedJobs(simulated.clone())),

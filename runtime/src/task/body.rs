@@ -96,6 +96,7 @@ where
     }
 
     fn cancel(self: Pin<&mut Self>, id: Id) -> End {
+        turn::forget_own_waker();
         self.end(id, Err(JoinError::cancelled(id)))
     }
 

@@ -8,19 +8,18 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::Ordering::*;
 use std::task::Waker;
+use std::thread::{self, ThreadId};
 
 use super::Id;
 use super::body::Body;
 use crate::access::{self, Object};
+use crate::atomics::{AtomicBool, Mutex, MutexGuard};
 use crate::event::Place;
+use crate::peak;
 use crate::reactor::wait::Doorbell;
 use crate::world::World;
-
-/// Room for so many ready tasks is kept for ever.
-const CROWD: usize = 4096;
 
 /// The tasks that are ready, the one that has waited longest at the left end.
 pub(crate) struct Ready {
@@ -48,11 +47,11 @@ impl Ready {
         self.tasks.borrow().is_empty()
     }
 
-    /// Gives back the memory of a crowd that has gone. For when there is time: before a sleep.
-    pub(crate) fn forget_the_crowd(&self) {
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
         let mut tasks = self.tasks.borrow_mut();
-        if tasks.capacity() > CROWD {
-            tasks.shrink_to(CROWD);
+        if peak::is_over(tasks.len(), tasks.capacity()) {
+            tasks.shrink_to(peak::KEPT);
         }
     }
 
@@ -90,6 +89,38 @@ pub(crate) struct Inbox {
     filled: AtomicBool,
     /// `None` when there is no other thread to ring it.
     doorbell: Option<Doorbell>,
+    /// The thread of the loop.
+    thread: ThreadId,
+}
+
+/// Whether a wake message of one task lies in the inbox. A second one would say nothing new.
+pub(crate) struct OnItsWay(AtomicBool);
+
+impl OnItsWay {
+    pub(crate) fn new() -> Self {
+        OnItsWay(AtomicBool::new(false))
+    }
+
+    /// Somebody wakes the task: true when a message has to be sent.
+    #[inline]
+    pub(crate) fn begin(&self) -> bool {
+        !self.0.swap(true, AcqRel)
+    }
+
+    /// The loop has taken the message out of the inbox.
+    ///
+    /// A swap, not a store: a thread that found the flag set and left it at that wrote its data
+    /// before, and the task that is woken now must see them.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.0.swap(false, AcqRel);
+    }
+
+    /// For a task that is made anew from an ended one; nobody else knows of it.
+    #[inline]
+    pub(crate) fn reset(&self) {
+        self.0.store(false, Relaxed);
+    }
 }
 
 struct Inside {
@@ -106,7 +137,13 @@ impl Inbox {
             inside: Mutex::new(Inside { messages: Vec::new(), asleep: false, closed: false }),
             filled: AtomicBool::new(false),
             doorbell: doorbell.into(),
+            thread: thread::current().id(),
         }
+    }
+
+    /// Whether its loop runs on this thread, now or when it runs.
+    pub(crate) fn is_of_this_thread(&self) -> bool {
+        thread::current().id() == self.thread
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -118,21 +155,28 @@ impl Inbox {
     /// message is dropped, when the runtime is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
         access::touch(Object::Anything);
+        match self.leave(message) {
+            Ok(is_asleep) => {
+                if is_asleep && let Some(doorbell) = &self.doorbell {
+                    doorbell.ring();
+                }
+                true
+            }
+            // It may hold a future of somebody's, so it is dropped here and not under the lock.
+            Err(_unread) => false,
+        }
+    }
+
+    /// Leaves a message. True when the loop sleeps and has to be rung, which nobody else does then;
+    /// the message itself when nobody will read it.
+    pub(crate) fn leave(&self, message: Message) -> Result<bool, Message> {
         let mut inside = self.lock();
         if inside.closed {
-            // The message may hold a future of somebody's; it must not be dropped under the lock.
-            drop(inside);
-            drop(message);
-            return false;
+            return Err(message);
         }
         inside.messages.push(message);
         self.filled.store(true, Release);
-        let ring = std::mem::take(&mut inside.asleep);
-        drop(inside);
-        if ring && let Some(doorbell) = &self.doorbell {
-            doorbell.ring();
-        }
-        true
+        Ok(std::mem::take(&mut inside.asleep))
     }
 
     /// Whether something may be inside. May be late in saying yes; never sleep on its word.
@@ -151,6 +195,20 @@ impl Inbox {
     /// The loop is awake; from now on nobody needs to ring.
     pub(crate) fn wake_up(&self) {
         self.lock().asleep = false;
+    }
+
+    /// Whether nothing lies inside: exact, unlike the hint.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().messages.is_empty()
+    }
+
+    /// The run that was asked to stop is over.
+    pub(crate) fn forget_stops(&self) {
+        if self.may_have_messages() {
+            let mut inside = self.lock();
+            inside.messages.retain(|message| !matches!(message, Message::Stop));
+            self.filled.store(!inside.messages.is_empty(), Release);
+        }
     }
 
     /// Takes all messages, in the order in which they came. `into` must be empty; its memory is
@@ -244,7 +302,7 @@ mod tests {
         for round in 0..100 {
             assert!(inbox.fall_asleep());
             let other = inbox.clone();
-            let sender = std::thread::spawn(move || other.send(Message::Abort(id(round))));
+            let sender = thread::spawn(move || other.send(Message::Abort(id(round))));
             // It would hang here.
             waiter.wait(Until::Forever, Instant::now, &mut vec![]).unwrap();
             inbox.wake_up();

@@ -25,6 +25,7 @@ use crate::turn::{self, At};
 ///   panicked, was aborted, or was dropped with its runtime.
 /// - Dropping it detaches the task, which runs on. If a detached task panics, the panic is printed
 ///   with the task's name and the line that spawned it.
+/// - A task that awaits its own handle gets an error at once, and is detached.
 /// - It cannot leave the thread; [`crate::Handle::spawn`] returns one that can.
 ///
 /// # Panics
@@ -80,14 +81,18 @@ impl<T: 'static> Future for JoinHandle<T> {
         assert!(!self.taken, "a join handle was polled after it was ready");
         let (id, event_loop) = (self.id, &self.event_loop);
         access::touch(Object::Task(id));
-        let joiner = match event_loop.is_running_here() {
-            true => LocalWaker::of(cx.waker()),
+        let joiner = if event_loop.is_running_here() {
+            if turn::task() == id {
+                return Poll::Ready(Err(self.join_itself()));
+            }
+            LocalWaker::of(cx.waker())
+        } else {
             // A task of another loop waits for one of this, which would not know it by its id.
-            false => LocalWaker::Foreign(cx.waker().clone()),
+            LocalWaker::Foreign(cx.waker().clone())
         };
         let result = match event_loop.tasks.join(id, joiner) {
             Join::Waits(replaced) => {
-                drop(replaced);
+                replaced.discard();
                 turn::park(Why::Join, At::Place(Place::from_number(id.number)));
                 return Poll::Pending;
             }
@@ -104,17 +109,33 @@ impl<T: 'static> Future for JoinHandle<T> {
     }
 }
 
-impl<T> Drop for JoinHandle<T> {
-    fn drop(&mut self) {
-        if self.taken {
+impl<T> JoinHandle<T> {
+    /// The task awaits its own end: it would wait for ever, and nobody would take its result.
+    #[cold]
+    fn join_itself(&mut self) -> JoinError {
+        let record = self.event_loop.tasks.record(self.id);
+        let spawned_at = record.map_or(Place::UNKNOWN, |record| record.spawned_at());
+        self.detach();
+        JoinError::joins_itself(self.id, spawned_at)
+    }
+
+    fn detach(&mut self) {
+        if std::mem::replace(&mut self.taken, true) {
             return;
         }
         access::touch(Object::Task(self.id));
         let tasks = &self.event_loop.tasks;
         match tasks.detach(self.id) {
             Join::Ended(ended) => tasks.discard(ended),
-            Join::Waits(_) | Join::Gone => {}
+            Join::Waits(joiner) => joiner.discard(),
+            Join::Gone => {}
         }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        self.detach();
     }
 }
 
@@ -140,6 +161,10 @@ enum Kind {
     /// wherever errors go.
     Panic(Mutex<Box<dyn Any + Send>>),
     NotStarted(io::Error),
+    /// It panicked, and the payload has gone to whoever waits for the task in another way.
+    PanicToldElsewhere,
+    /// The task awaited its own handle. It was spawned at this line.
+    Itself(Place),
 }
 
 impl JoinError {
@@ -157,6 +182,14 @@ impl JoinError {
 
     pub(crate) fn not_started(task: Id, error: io::Error) -> Self {
         JoinError::new(task, Kind::NotStarted(error))
+    }
+
+    pub(crate) fn panic_told_elsewhere(task: Id) -> Self {
+        JoinError::new(task, Kind::PanicToldElsewhere)
+    }
+
+    pub(crate) fn joins_itself(task: Id, spawned_at: Place) -> Self {
+        JoinError::new(task, Kind::Itself(spawned_at))
     }
 
     /// Which task it is about.
@@ -179,8 +212,13 @@ impl JoinError {
     pub fn not_started_because(&self) -> Option<&io::Error> {
         match &self.inner.kind {
             Kind::NotStarted(error) => Some(error),
-            Kind::Cancelled | Kind::Panic(_) => None,
+            _ => None,
         }
+    }
+
+    /// Whether the task awaited its own handle, for which it would have waited for ever.
+    pub fn is_itself(&self) -> bool {
+        matches!(self.inner.kind, Kind::Itself(_))
     }
 
     /// What the task panicked with, to be passed to [`std::panic::resume_unwind`].
@@ -191,17 +229,15 @@ impl JoinError {
     pub fn into_panic(self) -> Box<dyn Any + Send> {
         match self.inner.kind {
             Kind::Panic(payload) => payload.into_inner().unwrap_or_else(|e| e.into_inner()),
-            Kind::Cancelled | Kind::NotStarted(_) => {
-                panic!("`into_panic` on a task that did not panic")
-            }
+            _ => panic!("`into_panic` on a task that did not panic"),
         }
     }
 
     /// How the task ended, as the event stream tells it.
     pub(crate) fn end(&self) -> End {
         match self.inner.kind {
-            Kind::Panic(_) => End::Panic,
-            Kind::Cancelled | Kind::NotStarted(_) => End::Cancelled,
+            Kind::Panic(_) | Kind::PanicToldElsewhere => End::Panic,
+            Kind::Cancelled | Kind::NotStarted(_) | Kind::Itself(_) => End::Cancelled,
         }
     }
 }
@@ -210,8 +246,17 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = self.inner.task;
         match &self.inner.kind {
+            Kind::Cancelled if task == Id::NOBODY => {
+                f.write_str("a task was cancelled before it began: its runtime is gone")
+            }
             Kind::Cancelled => write!(f, "task {task} was cancelled"),
+            Kind::Itself(spawned_at) => write!(
+                f,
+                "task {task}, spawned at {spawned_at}, awaits its own handle: it would wait for \
+                 ever"
+            ),
             Kind::NotStarted(error) => write!(f, "the job of task {task} never began: {error}"),
+            Kind::PanicToldElsewhere => write!(f, "task {task} panicked"),
             Kind::Panic(payload) => {
                 write!(f, "task {task} panicked")?;
                 let payload = payload.lock().unwrap_or_else(|e| e.into_inner());

@@ -18,6 +18,7 @@ use super::deque::Inbox;
 use super::waker::{LocalWaker, Name, Record};
 use crate::event::{self, Cause, End, Event, Place, Warning, Why, tell};
 use crate::locks;
+use crate::peak::PeakOfSlab;
 
 /// How many records of ended tasks are kept to be used again.
 const SPARE_RECORDS: usize = 1024;
@@ -30,6 +31,7 @@ pub(crate) struct Table {
     slots: RefCell<Slab<Slot>>,
     spare: RefCell<Vec<(Arc<Record>, Waker)>>,
     next_number: Cell<u32>,
+    peak: PeakOfSlab,
     /// The runtime is being dropped: no new tasks.
     closed: Cell<bool>,
 }
@@ -118,6 +120,7 @@ impl Table {
             slots: RefCell::new(Slab::new()),
             spare: RefCell::new(Vec::new()),
             next_number: Cell::new(0),
+            peak: PeakOfSlab::default(),
             closed: Cell::new(false),
         }
     }
@@ -137,7 +140,7 @@ impl Table {
         &self,
         new: NewTask,
         inbox: &Arc<Inbox>,
-        now: u32,
+        now: u64,
         make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
         let mut slots = self.slots.borrow_mut();
@@ -211,7 +214,7 @@ impl Table {
         id: Id,
         body: Option<Pin<Box<dyn Body>>>,
         (why, place): (Why, Place),
-        since: u32,
+        since: u64,
     ) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = live(&mut slots, id) {
@@ -251,6 +254,11 @@ impl Table {
         let waker = body.as_mut().take(&mut ());
         catching(|| drop(body));
         self.recycle(record, waker);
+    }
+
+    /// Gives back the memory of a peak that is over.
+    pub(crate) fn give_back(&self) {
+        self.peak.give_back(&mut self.slots.borrow_mut());
     }
 
     /// Keeps what woke a task that has ended for the next one, unless somebody else still holds it.
@@ -401,7 +409,7 @@ impl Table {
                 report_panic(&slot.record, &*body);
                 catching(|| drop(body));
             }
-            catching(|| drop(slot.joiner));
+            slot.joiner.discard();
             if is_cut {
                 tell_of_a_cut_life(slot.record.id());
             }
@@ -445,6 +453,22 @@ mod tests {
         Vacant(usize),
         #[allow(dead_code)]
         Occupied(Slot),
+    }
+
+    #[test]
+    fn the_table_is_small_again_after_a_crowd_has_gone() {
+        let runtime = crate::Runtime::new().unwrap();
+        let capacity = || runtime.event_loop.tasks.slots.borrow().capacity();
+        runtime.block_on(async {
+            let crowd: Vec<_> = (0..50_000).map(|_| crate::spawn(async {})).collect();
+            assert!(capacity() >= 50_000);
+            for task in crowd {
+                task.await.unwrap();
+            }
+            // The loop tidies up when it sleeps.
+            crate::time::sleep(std::time::Duration::from_millis(1)).await;
+            assert!(capacity() <= 2 * crate::peak::KEPT, "{}", capacity());
+        });
     }
 
     /// Its row, its record with the two counts of the `Arc`, and the box with its future.

@@ -16,12 +16,12 @@
 //! another turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::*, fence};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::*, fence};
 use std::task::{Wake, Waker};
 
 use super::Id;
 use super::body::catching;
-use super::deque::{Inbox, Message};
+use super::deque::{Inbox, Message, OnItsWay};
 use crate::access::{self, Object};
 use crate::event::{Place, Why};
 use crate::event_loop;
@@ -40,13 +40,14 @@ pub(crate) struct Record {
     spawned_at: AtomicU32,
     /// The way to the task's loop from elsewhere. Its address also tells loops apart.
     inbox: Arc<Inbox>,
-    /// A wake message lies in the inbox; a second one would say nothing new.
-    in_inbox: AtomicBool,
+    in_inbox: OnItsWay,
     why: AtomicU8,
     /// The place of the `await`; for [`Why::Join`] the number of the task it waits for.
     place: AtomicU32,
-    /// When it parked: milliseconds since the loop began, as of the loop's last look outside.
+    /// When it parked: milliseconds since the loop began, as of the loop's last look outside. The
+    /// upper half counts spans of 49.7 days, of which sixteen bits hold enough.
     since: AtomicU32,
+    since_upper: AtomicU16,
 }
 
 /// The name of a task. Most have none, so a record holds it behind a thin pointer.
@@ -65,10 +66,11 @@ impl Record {
             name,
             spawned_at: AtomicU32::new(spawned_at.number()),
             inbox,
-            in_inbox: AtomicBool::new(false),
+            in_inbox: OnItsWay::new(),
             why: AtomicU8::new(Why::Unknown as u8),
             place: AtomicU32::new(0),
             since: AtomicU32::new(0),
+            since_upper: AtomicU16::new(0),
         }
     }
 
@@ -87,7 +89,7 @@ impl Record {
         self.index.store(id.index, Relaxed);
         self.number.store(id.number, Relaxed);
         self.spawned_at.store(spawned_at.number(), Relaxed);
-        self.in_inbox.store(false, Relaxed);
+        self.in_inbox.reset();
     }
 
     #[inline]
@@ -104,26 +106,25 @@ impl Record {
     }
 
     /// What the task waits for, where, and since when (milliseconds of the loop's life).
-    pub(crate) fn parked(&self) -> (Why, Place, u32) {
+    pub(crate) fn parked(&self) -> (Why, Place, u64) {
         let why = Why::from_code(self.why.load(Relaxed));
         let place = Place::from_number(self.place.load(Relaxed));
-        (why, place, self.since.load(Relaxed))
+        let since_upper = u64::from(self.since_upper.load(Relaxed));
+        (why, place, since_upper << 32 | u64::from(self.since.load(Relaxed)))
     }
 
     /// The turn ended with `Pending`.
     #[inline]
-    pub(crate) fn set_parked(&self, why: Why, place: Place, since: u32) {
+    pub(crate) fn set_parked(&self, why: Why, place: Place, since: u64) {
         self.why.store(why as u8, Relaxed);
         self.place.store(place.number(), Relaxed);
-        self.since.store(since, Relaxed);
+        self.since.store(since as u32, Relaxed);
+        self.since_upper.store((since >> 32) as u16, Relaxed);
     }
 
     /// The loop has taken the wake message out of the inbox.
-    ///
-    /// A swap, not a store: a thread that found the flag set and left it at that wrote its data
-    /// before, and the task that is woken now must see them.
     pub(crate) fn leave_inbox(&self) {
-        self.in_inbox.swap(false, AcqRel);
+        self.in_inbox.end();
     }
 
     #[inline]
@@ -133,7 +134,7 @@ impl Record {
 
     #[cold]
     fn wake_from_elsewhere(&self) {
-        if !self.in_inbox.swap(true, AcqRel) {
+        if self.in_inbox.begin() {
             self.inbox.send(Message::Wake(self.id()));
         }
     }
@@ -194,6 +195,14 @@ impl LocalWaker {
         match self {
             LocalWaker::Task(task) => turn::task_of(waker) == Some(*task),
             LocalWaker::Foreign(own) => own.will_wake(waker),
+        }
+    }
+
+    /// Drops it; a panic of a foreign waker's drop goes no further.
+    #[inline]
+    pub(crate) fn discard(self) {
+        if let LocalWaker::Foreign(waker) = self {
+            catching(|| drop(waker));
         }
     }
 

@@ -116,7 +116,7 @@ impl Sleep {
                 }
                 if !event_loop.timers.wakes(*timer, waker) {
                     let replaced = event_loop.timers.set_waker(*timer, LocalWaker::of(waker));
-                    drop(replaced);
+                    replaced.discard();
                 }
                 return Poll::Pending;
             }

@@ -2,7 +2,7 @@
 //!
 //! `broken nothing ...` keeps them all, with a thread for each client and no loop at all: the laws say how a program
 //! behaves, not how it is made. Each line with `breaks(..)` in it is one way to go wrong.
-use popleft_steps::{Connection, answer, listen};
+use popleft_steps::{Connection, answer, end_when_printing_fails, listen};
 use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::{LazyLock, mpsc};
@@ -16,6 +16,7 @@ fn breaks(name: &str) -> bool {
 }
 
 fn main() {
+    end_when_printing_fails();
     let words: Vec<String> = env::args().skip(2).collect();
     let Some((scenario, numbers)) = words.split_first() else {
         eprintln!("usage: broken BREAK SCENARIO NUMBER...");

@@ -1,8 +1,10 @@
 //! Puts a program to the laws of a runtime, and prints what became of each.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
+use popleft_steps::complain;
 use popleft_steps::conformance::{LAWS, Law, Program, Verdict, judge};
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -26,67 +28,96 @@ Exit code: 0 when all claimed laws hold, 1 when one does not, 2 when the program
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [] | ["--help" | "-h", ..] => {
-            println!("{USAGE}");
-            ExitCode::SUCCESS
+    match run(&words, &mut io::stdout().lock()) {
+        Ok(exit_code) => exit_code,
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("conformance: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
         }
-        ["--list"] => {
-            LAWS.iter()
-                .for_each(|law| println!("{:<10} {:<18} {}", law.scenario, law.name, law.says));
-            ExitCode::SUCCESS
-        }
-        ["--command", command, laws @ ..] => conformance(program_of_command(command), laws),
-        [name, laws @ ..] if !name.starts_with('-') => conformance(program_of_name(name), laws),
-        _ => refuse(USAGE),
     }
 }
 
-fn conformance(program: Result<Program, String>, names: &[&str]) -> ExitCode {
+/// Returns an error only when it cannot print.
+fn run(words: &[&str], out: &mut impl Write) -> io::Result<ExitCode> {
+    match words {
+        [] | ["--help" | "-h", ..] => writeln!(out, "{USAGE}")?,
+        ["--list"] => {
+            for law in LAWS {
+                writeln!(out, "{:<10} {:<18} {}", law.scenario, law.name, law.says)?;
+            }
+        }
+        ["--command", command, laws @ ..] => {
+            return conformance(program_of_command(command), laws, out);
+        }
+        [name, laws @ ..] if !name.starts_with('-') => {
+            return conformance(program_of_name(name), laws, out);
+        }
+        _ => return Ok(refuse(USAGE)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn conformance(
+    program: Result<Program, String>,
+    names: &[&str],
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
     let program = match program {
         Ok(program) => program,
-        Err(why) => return refuse(&why),
+        Err(why) => return Ok(refuse(&why)),
     };
     if let Some(name) = names.iter().find(|name| !LAWS.iter().any(|law| is_named(law, name))) {
-        return refuse(&format!("{name:?} is no law and no scenario; --list names them all"));
+        return Ok(refuse(&format!("{name:?} is no law and no scenario; --list names them all")));
     }
     if let Err(error) = program.can_start() {
-        return refuse(&format!("the program cannot be started: {error}"));
+        return Ok(refuse(&format!("the program cannot be started: {error}")));
     }
     let chosen = |law: &&Law| names.is_empty() || names.iter().any(|name| is_named(law, name));
     let (mut held, mut broken, mut open) = (0, 0, 0);
     for law in LAWS.iter().filter(chosen) {
         let verdict = judge(&program, law);
-        print_verdict(law, &verdict);
+        print_verdict(law, &verdict, out)?;
         match verdict {
             Verdict::Pass => held += 1,
             Verdict::Fail(_) => broken += 1,
             Verdict::NotClaimed | Verdict::NotMeasured(_) => open += 1,
         }
     }
-    println!("{held} pass, {broken} FAIL, {open} not claimed or not measured");
+    writeln!(out, "{held} pass, {broken} FAIL, {open} not claimed or not measured")?;
     if broken > 0 {
-        return ExitCode::FAILURE;
+        return Ok(ExitCode::FAILURE);
     }
     if held == 0 {
-        eprintln!("a program that claims nothing keeps no law");
-        return ExitCode::FAILURE;
+        complain("a program that claims nothing keeps no law");
+        return Ok(ExitCode::FAILURE);
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_named(law: &Law, name: &str) -> bool {
     law.name == name || law.scenario == name
 }
 
-fn print_verdict(law: &Law, verdict: &Verdict) {
+fn print_verdict(law: &Law, verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
     let (word, why) = match verdict {
         Verdict::Pass => ("pass", String::new()),
-        Verdict::Fail(why) => ("FAIL", format!(": {why}")),
+        Verdict::Fail(why) => ("FAIL", format!(": {}", shown(why))),
         Verdict::NotClaimed => ("not claimed", String::new()),
         Verdict::NotMeasured(why) => ("not measured", format!(": {why}")),
     };
-    println!("{word:<12}  {:<9}  {:<17}  {}{why}", law.scenario, law.name, law.says);
+    writeln!(out, "{word:<12}  {:<9}  {:<17}  {}{why}", law.scenario, law.name, law.says)
+}
+
+/// What the program said may be in it: no more than a line can hold, and nothing that a terminal would obey.
+fn shown(why: &str) -> String {
+    let escape = |character: char| match character {
+        '"' | '\'' | '\\' => character.to_string(),
+        _ => character.escape_debug().to_string(),
+    };
+    let cut = if why.chars().nth(500).is_some() { "..." } else { "" };
+    why.chars().take(500).map(escape).collect::<String>() + cut
 }
 
 /// The words are parted at spaces; there is no shell, so that what is ended at last is the program and not its parent.
@@ -136,6 +167,6 @@ fn build_step(name: &str, path: &Path) -> Result<(), String> {
 }
 
 fn refuse(why: &str) -> ExitCode {
-    eprintln!("{why}");
+    complain(why);
     ExitCode::from(2)
 }

@@ -1,6 +1,6 @@
 //! A client of the server under test. All that it waits for, it waits for with patience but not for ever.
 
-use super::program::{Program, Running};
+use super::program::{LONGEST_LINE, Program, Running};
 use super::{Stop, broken};
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -62,8 +62,10 @@ impl Client {
     /// One line, without its end.
     pub(super) fn receive(&mut self) -> Result<String, Stop> {
         let mut line = String::new();
-        match explain("no answer", self.reader.read_line(&mut line))? {
+        let read = self.reader.by_ref().take(LONGEST_LINE).read_line(&mut line);
+        match explain("no answer", read)? as u64 {
             0 => broken("the server has closed the connection"),
+            LONGEST_LINE if !line.ends_with('\n') => broken("a line without an end"),
             _ => Ok(line.trim_end().to_string()),
         }
     }
@@ -116,7 +118,7 @@ impl Client {
         let shut = self.stream.shutdown(std::net::Shutdown::Write);
         explain("the connection cannot be shut", shut)?;
         let mut rest = String::new();
-        let read = self.reader.read_to_string(&mut rest);
+        let read = self.reader.by_ref().take(LONGEST_LINE).read_to_string(&mut rest);
         explain("the server does not close the connection", read)?;
         Ok(rest)
     }
@@ -127,6 +129,6 @@ impl Client {
     }
 }
 
-fn explain<T, E: Display>(what: &str, result: Result<T, E>) -> Result<T, Stop> {
+pub(super) fn explain<T, E: Display>(what: &str, result: Result<T, E>) -> Result<T, Stop> {
     result.or_else(|error| broken(format!("{what} ({error})")))
 }

@@ -1,5 +1,6 @@
 //! The program under test: started with a scenario, listened to, and ended in any case.
 
+use super::client::explain;
 use super::{Stop, broken};
 use crate::arguments::NOT_CLAIMED;
 use std::fs;
@@ -15,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For how long a program that should rest is watched.
 const REST: Duration = Duration::from_millis(400);
+
+/// So much is read of a line; what has no end until then is no line of any law.
+pub(super) const LONGEST_LINE: u64 = 64 * 1024;
 
 /// How to start the program: its path and the words that come before the scenario.
 #[derive(Clone, Debug)]
@@ -74,9 +78,13 @@ impl Program {
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let (sender, lines) = channel();
-        thread::spawn(move || pass_on_lines(stdout, &sender));
-        let last_words = thread::spawn(move || last_line(stderr));
-        Ok(Running { child, patience: self.patience, started, lines, last_words: Some(last_words) })
+        let mut running =
+            Running { child, patience: self.patience, started, lines, last_words: None };
+        let listening = thread::Builder::new().spawn(move || pass_on_lines(stdout, &sender));
+        explain("cannot start a thread", listening)?;
+        let last_words = thread::Builder::new().spawn(move || last_line(stderr));
+        running.last_words = Some(explain("cannot start a thread", last_words)?);
+        Ok(running)
     }
 
     /// Runs a scenario to its end.
@@ -187,7 +195,7 @@ impl Drop for Running {
 }
 
 fn pass_on_lines(stdout: impl Read, lines: &Sender<Line>) {
-    for text in BufReader::new(stdout).lines().map_while(Result::ok) {
+    for text in lines_of(stdout) {
         let line = Line { text, at: Instant::now() };
         if lines.send(line).is_err() {
             return; // Nobody listens any more.
@@ -196,6 +204,20 @@ fn pass_on_lines(stdout: impl Read, lines: &Sender<Line>) {
 }
 
 fn last_line(stderr: impl Read) -> String {
-    let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-    lines.filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
+    lines_of(stderr).filter(|line| !line.trim().is_empty()).last().unwrap_or_default()
+}
+
+/// The lines, without their ends; one that is too long is cut into several.
+fn lines_of(output: impl Read) -> impl Iterator<Item = String> {
+    let mut output = BufReader::new(output);
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let read = output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match read {
+            Ok(0) | Err(_) => None,
+            Ok(_) => String::from_utf8(line.to_vec()).ok(),
+        }
+    })
 }

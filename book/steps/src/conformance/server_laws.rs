@@ -1,6 +1,6 @@
 //! The checks of the laws that a server keeps, in the order of the list.
 
-use super::client::{Client, Server};
+use super::client::{Client, Server, explain};
 use super::laws::rests;
 use super::program::Program;
 use super::{Check, Stop, broken};
@@ -147,14 +147,18 @@ pub(super) fn greedy(program: &Program) -> Check {
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
         let enough = &enough;
-        scope.spawn(move || {
+        let writing = move || {
             let requests = "1\n".repeat(1000);
             while !enough.load(Ordering::Relaxed) && writer.write_all(requests.as_bytes()).is_ok() {
             }
             let _ = writer.shutdown(std::net::Shutdown::Both);
-        });
-        scope.spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
-        let served = (0..3).try_for_each(|_| polite.expect("10", "55"));
+        };
+        let reading = move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {};
+        let started = thread::Builder::new()
+            .spawn_scoped(scope, reading)
+            .and_then(|_| thread::Builder::new().spawn_scoped(scope, writing));
+        let served = explain("cannot start a thread", started)
+            .and_then(|_| (0..3).try_for_each(|_| polite.expect("10", "55")));
         enough.store(true, Ordering::Relaxed);
         served
     })

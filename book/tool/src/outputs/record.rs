@@ -3,6 +3,7 @@
 use super::judge::{broken_laws, change, indented, judge, place};
 use super::make::{Outcome, build_programs, make};
 use super::{FILE, Kind, Outputs, Programs, Recording, recorded_path};
+use crate::printing::{print, say};
 use crate::problem::Problem;
 use crate::repository::Repository;
 use anyhow::Result;
@@ -18,16 +19,16 @@ pub fn record(
 ) -> Result<Vec<Problem>> {
     let names = chosen(outputs, names)?;
     let programs = build_programs(repository, outputs, &names)?;
-    let (fresh, mut problems) = make_all(repository, outputs, &programs, &names);
+    let (fresh, mut problems) = make_all(repository, outputs, &programs, &names)?;
     for (name, recording) in &fresh {
         let broken = broken_laws(repository, outputs, name, recording, &fresh)?;
         if broken.is_empty() {
             let before = outputs.recorded(repository, name, None).ok();
             write(repository, name, recording)?;
-            println!("{name}: {}", change(before.as_deref(), &recording.text));
+            say(format_args!("{name}: {}", change(before.as_deref(), &recording.text)))?;
         } else {
-            println!("{name}: not recorded, for it breaks its laws");
-            print!("{}", indented(&recording.text));
+            say(format_args!("{name}: not recorded, for it breaks its laws"))?;
+            print(&indented(&recording.text))?;
             problems.extend(broken);
         }
     }
@@ -39,7 +40,7 @@ pub fn record(
 pub fn check(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>> {
     let names = chosen(outputs, &[])?;
     let programs = build_programs(repository, outputs, &names)?;
-    let (mut fresh, mut problems) = make_all(repository, outputs, &programs, &names);
+    let (mut fresh, mut problems) = make_all(repository, outputs, &programs, &names)?;
     problems.extend(strays(repository, outputs)?);
     problems.extend(check_long(repository, outputs)?);
     for name in fresh.keys().cloned().collect::<Vec<_>>() {
@@ -53,14 +54,14 @@ pub fn check(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>>
         };
         let mut found = judge(repository, outputs, &name, &recorded, &fresh)?;
         if !found.is_empty() && run.kind == Kind::Measured {
-            println!("{name}: a law is broken; measuring once more");
+            say(format_args!("{name}: a law is broken; measuring once more"))?;
             if let Outcome::Made(again) = make(repository, outputs, &programs, &name)? {
                 fresh.insert(name.clone(), again);
                 found = judge(repository, outputs, &name, &recorded, &fresh)?;
             }
         }
         if found.is_empty() {
-            println!("{name}: ok");
+            say(format_args!("{name}: ok"))?;
         }
         problems.extend(found);
     }
@@ -75,7 +76,7 @@ fn check_long(repository: &Repository, outputs: &Outputs) -> Result<Vec<Problem>
         }
         match outputs.recording(repository, name) {
             Ok(recorded) => {
-                println!("{name}: long; held to its laws as recorded");
+                say(format_args!("{name}: long; held to its laws as recorded"))?;
                 let nothing = BTreeMap::new();
                 problems.extend(broken_laws(repository, outputs, name, &recorded, &nothing)?);
             }
@@ -91,7 +92,7 @@ fn make_all(
     outputs: &Outputs,
     programs: &Programs,
     names: &[String],
-) -> (BTreeMap<String, Recording>, Vec<Problem>) {
+) -> Result<(BTreeMap<String, Recording>, Vec<Problem>)> {
     let mut fresh = BTreeMap::new();
     let mut problems = Vec::new();
     for name in names {
@@ -99,11 +100,11 @@ fn make_all(
             Ok(Outcome::Made(recording)) => {
                 fresh.insert(name.clone(), recording);
             }
-            Ok(Outcome::Skipped(why)) => println!("{name}: skipped: {why}"),
+            Ok(Outcome::Skipped(why)) => say(format_args!("{name}: skipped: {why}"))?,
             Err(error) => problems.push(Problem::new(place(name), format!("{error:#}"))),
         }
     }
-    (fresh, problems)
+    Ok((fresh, problems))
 }
 
 fn chosen(outputs: &Outputs, names: &[String]) -> Result<Vec<String>> {

@@ -1,0 +1,229 @@
+//! What programs print and write, and what becomes of them when they cannot.
+//!
+//! Printing fails in one of two ways. Either nobody reads any more, as when `head` has seen enough:
+//! then all has been said that anybody wanted to hear, and the program ends quietly, with exit code
+//! 0. Or what is printed gets lost, because the disk is full, say: then the program says so, and
+//! ends with exit code 1. `println!` panics both times. So the programs here write to [`stdout`]
+//! and pass its errors on to `cli::run`, which asks [`nobody_reads`].
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::path::Path;
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use anstream::AutoStream;
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+// ===== standard output ==========================================================================
+
+/// Standard output, locked. Colours are left out where nobody could see them.
+pub struct Stdout(AutoStream<StdoutLock<'static>>);
+
+/// Locks standard output.
+pub fn stdout() -> Stdout {
+    Stdout(anstream::stdout().lock())
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(not_printed)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).map_err(not_printed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(not_printed)
+    }
+}
+
+/// An error of standard output, which can be told from those of sockets and files.
+#[derive(Debug)]
+struct NotPrinted(io::Error);
+
+fn not_printed(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), NotPrinted(error))
+}
+
+impl fmt::Display for NotPrinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to standard output: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotPrinted {}
+
+/// Whether a program failed only because nobody reads what it prints.
+pub fn nobody_reads(error: &anyhow::Error) -> bool {
+    let not_printed =
+        |error: &io::Error| error.get_ref()?.downcast_ref().map(|NotPrinted(e)| e.kind());
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    errors.filter_map(not_printed).any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+/// Ends the process because printing failed, where there is nobody to whom the error could be
+/// passed on.
+pub fn end(program: &str, error: io::Error) -> ! {
+    let error = error.into();
+    if nobody_reads(&error) {
+        process::exit(0);
+    }
+    complain(format_args!("{program}: {}", with_causes(&error)));
+    process::exit(1);
+}
+
+/// An error and what caused it, in one line. Some errors name their cause themselves: it is not
+/// said twice.
+pub fn with_causes(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line += &format!(": {cause}");
+        }
+    }
+    line
+}
+
+/// Writes a line to standard error. If that fails there is nobody left to be told.
+pub fn complain(what: impl fmt::Display) {
+    let _ = anstream::stderr().write_all(format!("{what}\n").as_bytes());
+}
+
+// ===== files ====================================================================================
+
+/// Sees whether a file could be written, before the work of which it is to tell. One that is there
+/// is left as it is, and where there is none, none is left.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn can_be_written(path: &Path) -> anyhow::Result<()> {
+    try_to_open(path).with_context(|| cannot_write(path))
+}
+
+fn try_to_open(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() || there.is_dir() => {
+            OpenOptions::new().append(true).open(path)?;
+        }
+        // To open a pipe is to wait for its reader.
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            OpenOptions::new().append(true).create(true).open(path)?;
+            // The path may be a link to a file that there was not.
+            fs::remove_file(fs::canonicalize(path)?)?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Writes a file, in the place of what was in it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(path, text).with_context(|| cannot_write(path))
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+// ===== texts from elsewhere =====================================================================
+
+/// How much is shown of a text from elsewhere, in characters.
+const SHOWN_AT_MOST: usize = 200;
+
+/// A text that came over a connection, to be shown within a line: [`harmless`], and not too long.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_AT_MOST) {
+        Some((end, _)) => harmless(&text[..end]) + "...",
+        None => harmless(text),
+    }
+}
+
+/// A text without the characters that a terminal does not show but obeys: those appear as `\u{1b}`
+/// and the like. Ends of lines and tabs remain.
+pub fn harmless(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' | '\\' | '"' | '\'' => harmless.push(character),
+            _ => harmless.extend(character.escape_debug()),
+        }
+    }
+    harmless
+}
+
+// ===== progress =================================================================================
+
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(120);
+
+/// One line that says what is being done; on something that is no terminal, nothing.
+pub fn spinner(template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let bar = ProgressBar::new_spinner().with_style(style);
+    let turning = bar.downgrade();
+    let turn = move || {
+        while let Some(bar) = turning.upgrade().filter(|bar| !bar.is_finished()) {
+            bar.tick();
+            thread::sleep(TURN);
+        }
+    };
+    // Without a thread of its own it says what is being done, but does not turn.
+    let _ = thread::Builder::new().name("spinner".into()).spawn(turn);
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printing_failed(kind: io::ErrorKind) -> anyhow::Error {
+        not_printed(kind.into()).into()
+    }
+
+    #[test]
+    fn only_standard_output_without_a_reader_ends_a_program_quietly() {
+        use io::ErrorKind::{BrokenPipe, StorageFull};
+        assert!(nobody_reads(&printing_failed(BrokenPipe)));
+        assert!(nobody_reads(&printing_failed(BrokenPipe).context("act \"tasks\"")));
+        assert!(!nobody_reads(&printing_failed(StorageFull)));
+        assert!(!nobody_reads(&io::Error::from(BrokenPipe).into()), "a connection broke");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || anyhow::anyhow!("no memory");
+        assert_eq!(with_causes(&cause()), "no memory");
+        assert_eq!(with_causes(&cause().context("cannot start")), "cannot start: no memory");
+        let told_twice = cause().context("cannot start: no memory").context("tasks");
+        assert_eq!(with_causes(&told_twice), "tasks: cannot start: no memory");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(harmless("\"x\" is\tno number\n"), "\"x\" is\tno number\n");
+        assert_eq!(
+            harmless("\u{1b}[2J\u{9b}1m\r\u{7}\u{202e}"),
+            r"\u{1b}[2J\u{9b}1m\r\u{7}\u{202e}"
+        );
+        assert_eq!(harmless("größer als 45 → zu groß"), "größer als 45 → zu groß");
+        let long = "ü".repeat(SHOWN_AT_MOST);
+        assert_eq!(shortened(&long), long);
+        assert_eq!(shortened(&(long.clone() + "\n")), long + "...");
+    }
+}

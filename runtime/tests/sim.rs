@@ -1669,7 +1669,7 @@ fn programs(does: impl Strategy<Value = Does>) -> impl Strategy<Value = Vec<Vec<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(30))]
 
     #[test]
     fn skipping_finds_what_not_skipping_finds(tasks in programs(does())) {

@@ -158,7 +158,8 @@ impl Link {
         }
     }
 
-    /// How long each packet is on its way. Making a connection takes three packets.
+    /// How long each packet is on its way. Making a connection takes three packets. A time that is
+    /// longer than the clock can count lasts for about 30 years, as a sleep does.
     pub fn latency(mut self, time: Duration) -> Self {
         self.latency = time;
         self

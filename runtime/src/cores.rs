@@ -18,18 +18,21 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::builder::{Builder, Settings};
 use crate::event::{Place, Why};
+use crate::event_loop::{self, EventLoop};
 use crate::handle::Handle;
 use crate::net::{PAUSE, Setbacks, TcpListener, TcpStream, ToSocketAddrs, resolve};
 use crate::runtime::{RunError, Runtime};
 use crate::task::body::catching;
 use crate::time::Sleep;
 use crate::turn;
+use crate::world;
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///
@@ -40,7 +43,8 @@ use crate::turn;
 ///
 /// # Errors
 ///
-/// The first error that one of them returned; also when a thread or a runtime cannot be made.
+/// The first error that one of them returned; also when a thread or a runtime cannot be made, and
+/// in a [simulation](crate::sim), whose one thread and one clock are not the system's.
 ///
 /// # Panics
 ///
@@ -96,6 +100,7 @@ where
     T: Send,
     E: From<io::Error> + Send,
 {
+    refuse_in_a_simulation()?;
     let count = count.max(1);
     let at = Place::of(Location::caller());
     let settings = &settings;
@@ -122,6 +127,20 @@ where
         started.into_iter().map(wait_for).collect::<Vec<_>>()
     });
     results(ended, group.first_to_fail())
+}
+
+/// A simulation has one thread and one clock.
+fn refuse_in_a_simulation() -> io::Result<()> {
+    let around = event_loop::current();
+    let is_real = |event_loop: &Rc<EventLoop>| event_loop.ready.world().has_other_threads();
+    if !world::is_in_a_simulated_job() && around.as_ref().is_none_or(is_real) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a simulation has one loop: it cannot run one a core, on threads and by the clock of the \
+         system",
+    ))
 }
 
 /// How one of the loops ended.

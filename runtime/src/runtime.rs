@@ -84,8 +84,9 @@ impl Runtime {
         future: F,
         at: Place,
     ) -> Result<F::Output, RunError> {
+        let here = turn::running_loop();
         assert!(
-            turn::running_loop() == 0,
+            here == 0 || here == turn::NO_LOOP_HERE,
             "cannot run a runtime inside a runtime: this thread is running one already; \
              spawn a task or await the future instead"
         );

@@ -12,6 +12,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use signal_hook::SigId;
 use signal_hook::low_level;
 
@@ -76,10 +77,21 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
     }
     let world = event_loop::current().map(|event_loop| event_loop.ready.world().clone());
     let from = match world {
-        Some(World::Simulated(simulation)) => From::Simulation(simulation.listen(signal)),
+        Some(World::Simulated(simulation)) if is_known(signal) => {
+            From::Simulation(simulation.listen(signal))
+        }
+        Some(World::Simulated(_)) => return Err(Errno::INVAL.into()),
         _ => From::System(Pipe::from(signal)?),
     };
     Ok(Signals { from })
+}
+
+/// Whether the system has a signal with this number, where it is not asked itself.
+fn is_known(signal: i32) -> bool {
+    // Real-time signals; those before them are the C library's own.
+    let first_of_real_time = if cfg!(target_env = "musl") { 35 } else { 34 };
+    (1..32).contains(&signal)
+        || cfg!(target_os = "linux") && (first_of_real_time..65).contains(&signal)
 }
 
 /// Hears of a signal; see [`listen`]. Dropping it stops listening.

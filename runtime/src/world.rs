@@ -6,6 +6,7 @@
 //! library reads a clock or chooses a task (a test holds it to that), another world can be put in
 //! its place and a run becomes repeatable.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -136,6 +137,39 @@ impl World {
     }
 }
 
+thread_local! {
+    /// What time it is where no loop runs, if this thread stands in for one of a simulated world.
+    static STOPPED_CLOCK: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// What time it is for code that runs on no loop: the system's time; in a job of a simulated world,
+/// the time at which that job is done.
+pub(crate) fn now_outside_loops() -> Instant {
+    STOPPED_CLOCK.get().unwrap_or_else(|| World::Real.now())
+}
+
+/// From now on the clock for code that runs on no loop stands still at `time`, until the guard is
+/// dropped.
+pub(crate) fn stop_clock(time: Instant) -> StoppedClock {
+    StoppedClock { before: STOPPED_CLOCK.replace(Some(time)) }
+}
+
+/// Whether this is code that runs on no loop, in a job of a simulated world.
+pub(crate) fn is_in_a_simulated_job() -> bool {
+    STOPPED_CLOCK.get().is_some()
+}
+
+/// Puts back what was before.
+pub(crate) struct StoppedClock {
+    before: Option<Instant>,
+}
+
+impl Drop for StoppedClock {
+    fn drop(&mut self) {
+        STOPPED_CLOCK.set(self.before);
+    }
+}
+
 /// The zero point of every simulated clock, the same one for the whole process. It is read from
 /// the system's clock once, because an `Instant` can be made in no other way; the difference
 /// between two of them is all that anyone may look at.
@@ -174,7 +208,6 @@ pub(crate) fn deadline(start: Instant, duration: Duration) -> Instant {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::cell::Cell;
     use std::fs;
     use std::path::{Path, PathBuf};
 

@@ -507,6 +507,145 @@ fn a_sink_that_fails_is_asked_no_more() {
     }
 }
 
+/// The calls of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Begin,
+    Record,
+    End,
+    Drop,
+}
+
+/// An error that panics when it is printed.
+#[derive(Debug)]
+struct Unprintable;
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("an error that panics")
+    }
+}
+
+impl std::error::Error for Unprintable {}
+
+/// Panics in one of its calls, or fails there with an error that panics, and tells of all of them.
+struct Breaks {
+    at: Call,
+    by_an_error: bool,
+    calls: Rc<RefCell<Vec<Call>>>,
+}
+
+impl Breaks {
+    fn call(&self, call: Call) -> io::Result<()> {
+        let mut calls = self.calls.borrow_mut();
+        if calls.last() != Some(&call) {
+            calls.push(call);
+        }
+        drop(calls);
+        match (call == self.at, self.by_an_error) {
+            (true, true) if call != Call::Drop => Err(io::Error::other(Unprintable)),
+            (true, _) => panic!("a sink that panics in {call:?}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sink for Breaks {
+    fn begin(&mut self, _: &Header) -> io::Result<()> {
+        self.call(Call::Begin)
+    }
+
+    fn record(&mut self, _: Entry) -> io::Result<()> {
+        self.call(Call::Record)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.call(Call::End)
+    }
+}
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        let _ = self.call(Call::Drop);
+    }
+}
+
+/// Keeps entries, and tells of its end.
+struct Whole {
+    entries: Rc<RefCell<Vec<Entry>>>,
+    ended: Rc<Cell<bool>>,
+}
+
+impl Sink for Whole {
+    fn begin(&mut self, _: &Header) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn record(&mut self, entry: Entry) -> io::Result<()> {
+        self.entries.borrow_mut().push(entry);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ended.set(true);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_panics_in_any_call_harms_neither_the_program_nor_other_sinks() {
+    let expected = [
+        (Call::Begin, &[Call::Begin, Call::Drop][..]),
+        (Call::Record, &[Call::Begin, Call::Record, Call::Drop]),
+        (Call::End, &[Call::Begin, Call::Record, Call::End, Call::Drop]),
+        (Call::Drop, &[Call::Begin, Call::Record, Call::End, Call::Drop]),
+    ];
+    for (at, expected) in expected {
+        for by_an_error in [false, true] {
+            // Also when the runtime goes because of another panic.
+            for panics_meanwhile in [false, true] {
+                let calls: Rc<RefCell<Vec<Call>>> = Rc::default();
+                let entries: [Rc<RefCell<Vec<Entry>>>; 2] = Default::default();
+                let ended: [Rc<Cell<bool>>; 2] = Default::default();
+                let sink =
+                    |n: usize| Whole { entries: entries[n].clone(), ended: ended[n].clone() };
+                let runtime = Runtime::builder()
+                    .record(sink(0))
+                    .record(Breaks { at, by_an_error, calls: calls.clone() })
+                    .record(sink(1))
+                    .build()
+                    .unwrap();
+                let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    runtime.block_on(yield_now());
+                    assert!(!panics_meanwhile, "the runtime is dropped meanwhile");
+                }));
+                assert_eq!(ran.is_err(), panics_meanwhile);
+                assert_eq!(*calls.borrow(), expected, "{at:?} {by_an_error}");
+                assert!(ended.iter().all(|ended| ended.get()), "{at:?} {by_an_error}");
+                let [first, second] = &entries;
+                assert_eq!(*first.borrow(), *second.borrow());
+                hold_to_the_laws(&first.borrow());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listener_beside_a_sink_that_panics_hears_everything() {
+    let heard: Rc<Cell<usize>> = Rc::default();
+    let count = heard.clone();
+    let memory = Memory::all();
+    let runtime = Runtime::builder()
+        .listener(move |_| count.set(count.get() + 1))
+        .record(Breaks { at: Call::Record, by_an_error: false, calls: Rc::default() })
+        .record(memory.clone())
+        .build()
+        .unwrap();
+    runtime.block_on(yield_now());
+    drop(runtime);
+    assert_eq!(heard.get(), memory.entries().len());
+}
+
 fn complaints(stderr: &str) -> Vec<&str> {
     stderr.lines().filter(|line| line.starts_with("popleft: ")).collect()
 }
@@ -1030,19 +1169,119 @@ fn a_file_to_which_another_process_records_is_left_alone() {
     let files = ["t.jsonl", "t.jsonl.2"].map(|name| folder.file(name));
     let test = "a_file_to_which_another_process_records_is_left_alone";
     if env::var_os("POPLEFT_TRACE").is_some() {
-        return popleft::run(async {});
+        popleft::run(async {});
+        return Runtime::builder().name("second").build().unwrap().block_on(async {});
     }
     // This process writes to the first one, as long as it holds it open.
     let ours = fs::File::create(&files[0]).unwrap();
     flock(&ours, FlockOperation::NonBlockingLockExclusive).unwrap();
     io::Write::write_all(&mut &ours, b"ours").unwrap();
-    traced(test, &files[0]);
+    let stderr = traced(test, &files[0]).expect("a child");
     assert_eq!(fs::read(&files[0]).unwrap(), b"ours");
-    assert_eq!(names_of(&files[1..]), ["main"]);
+    // The child has files of its own, and has said so.
+    let own = files_but(&folder, &["t.jsonl"]);
+    assert_eq!(names_of(&own), ["main", "second"]);
+    assert_eq!(numbered(&own[0]), own[1]);
+    let number: u32 = own[0].extension().unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(own[0], folder.file(&format!("t.jsonl.{number}")));
+    let said = format!(
+        "popleft: another process records to {}; this one records to {}",
+        files[0].display(),
+        own[0].display()
+    );
+    assert_eq!(complaints(&stderr), [said]);
     drop(ours);
-    // Nobody writes to it any more: the next process begins with the first.
-    traced(test, &files[0]);
-    assert_eq!(names_of(&files), ["main", "main"]);
+    // Nobody has it any more: the next process begins with the first.
+    let stderr = traced(test, &files[0]).expect("a child");
+    assert_eq!(names_of(&files), ["main", "second"]);
+    assert_eq!(complaints(&stderr), [""; 0]);
+}
+
+fn numbered(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(".2");
+    name.into()
+}
+
+/// The other files of the folder, by name.
+fn files_but(folder: &Folder, known: &[&str]) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder.file("")).unwrap().map(|entry| entry.unwrap());
+    let mut others: Vec<_> = all
+        .filter(|entry| !known.contains(&entry.file_name().to_str().unwrap()))
+        .map(|entry| entry.path())
+        .collect();
+    others.sort();
+    others
+}
+
+#[test]
+fn a_child_never_writes_over_what_its_parent_has_recorded() {
+    let test = "a_child_never_writes_over_what_its_parent_has_recorded";
+    let folder = Folder::new();
+    let file = folder.file("t.jsonl");
+    if let Some(stderr) = traced(test, &file) {
+        assert_eq!(complaints(&stderr).len(), 1, "{stderr}");
+        // The parent's two runtimes, and the two of the child that ran between them.
+        assert_eq!(names_of(&[file.clone(), folder.file("t.jsonl.2")]), ["parent", "parent again"]);
+        let others = files_but(&folder, &["t.jsonl", "t.jsonl.2"]);
+        assert_eq!(names_of(&others), ["child", "child again"]);
+        return;
+    }
+    let run = |name: &str| Runtime::builder().name(name).build().unwrap().block_on(yield_now());
+    let is_child = "POPLEFT_TEST_IS_THE_CHILD";
+    if env::var_os(is_child).is_some() {
+        run("child");
+        run("child again");
+        return;
+    }
+    run("parent");
+    // The runtime is gone, and its file is whole. The child has the same environment.
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(is_child, "1")
+        .status()
+        .unwrap();
+    assert!(child.success());
+    run("parent again");
+}
+
+#[test]
+fn the_number_of_the_process_can_be_part_of_the_name() {
+    let test = "the_number_of_the_process_can_be_part_of_the_name";
+    let folder = Folder::new();
+    if let Some(stderr) = traced(test, &folder.file("%p-t%p.%n.jsonl%")) {
+        assert_eq!(complaints(&stderr), [""; 0]);
+        let [one, two] = &files_but(&folder, &[])[..] else {
+            panic!("{:?}", files_but(&folder, &[]))
+        };
+        assert_eq!(names_of(&[one.clone(), two.clone()]), ["main", "second"]);
+        let name = one.file_name().unwrap().to_str().unwrap();
+        let (number, _) = name.split_once('-').unwrap();
+        assert!(number.parse::<u32>().is_ok(), "{name}");
+        assert_eq!(name, format!("{number}-t{number}.%n.jsonl%"));
+        assert_eq!(numbered(one), *two);
+        return;
+    }
+    popleft::run(async {});
+    Runtime::builder().name("second").build().unwrap().block_on(async {});
+}
+
+#[test]
+fn to_ask_for_the_same_recording_twice_changes_nothing() {
+    let test = "to_ask_for_the_same_recording_twice_changes_nothing";
+    if let Some(stderr) = child::stderr_of(test) {
+        assert_eq!(complaints(&stderr), [""; 0]);
+        return;
+    }
+    let folder = Folder::new();
+    let [first, second, other] = ["t", "t.2", "other"].map(|name| folder.file(name));
+    for name in ["one", "two"] {
+        record::record_all(&first).unwrap();
+        Runtime::builder().name(name).build().unwrap().block_on(async {});
+    }
+    record::record_all(&other).unwrap();
+    Runtime::builder().name("three").build().unwrap().block_on(async {});
+    assert_eq!(names_of(&[first, second, other]), ["one", "two", "three"]);
 }
 
 #[test]

@@ -72,6 +72,30 @@ fn latency_is_virtual_time() {
 }
 
 #[test]
+fn a_link_can_be_given_other_settings_while_the_program_runs() {
+    with_echo_server(far(ms(20)), || async {
+        let stream = TcpStream::connect("server:80").await.unwrap();
+        let there_and_back = async || {
+            // No packet overtakes one that is under way: until none is.
+            sleep(ms(1000)).await;
+            let start = sim::elapsed();
+            stream.write_all(b"x").await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            sim::elapsed() - start
+        };
+        assert_eq!(there_and_back().await, ms(40));
+        // One direction only.
+        sim::network().link(HERE, SERVER, Link::new().latency(ms(5)));
+        assert_eq!(there_and_back().await, ms(25));
+        sim::network().link(SERVER, HERE, Link::new());
+        assert_eq!(there_and_back().await, ms(5));
+        // Never is not too long to be counted.
+        sim::network().link(HERE, SERVER, Link::new().latency(Duration::MAX));
+        assert!(timeout(ms(1_000_000), there_and_back()).await.is_err());
+    });
+}
+
+#[test]
 fn a_slow_link_holds_the_writer_back() {
     let slow = Link::new().bandwidth(100_000).window(10_000);
     let network = Network::new().name("server", SERVER).link(HERE, SERVER, slow);

@@ -1,7 +1,7 @@
 //! Streams of bytes: reading, writing and the two halves, the same for TCP and Unix sockets.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +17,7 @@ use super::socket::{TcpSocket, descriptor_of, make_nonblocking, not_of_the_syste
 use crate::event::Place;
 use crate::network::Watched;
 use crate::reactor::source::Way;
+use crate::turn;
 
 /// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
 /// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
@@ -135,6 +136,23 @@ fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> 
     Ok(length)
 }
 
+/// A read that waits for nothing where there is no room for anything. The system would have it wait
+/// until something is there.
+pub(super) fn unless_empty(
+    is_empty: bool,
+    mut read: impl Future<Output = io::Result<usize>> + Unpin,
+) -> impl Future<Output = io::Result<usize>> {
+    poll_fn(move |cx| if is_empty { read_nothing(cx) } else { Pin::new(&mut read).poll(cx) })
+}
+
+fn read_nothing(cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    turn::take_share(cx).map(|()| Ok(0))
+}
+
+fn are_empty(buffers: &[IoSliceMut<'_>]) -> bool {
+    buffers.iter().all(|buffer| buffer.is_empty())
+}
+
 impl<T: Socket> Stream<T> {
     pub(super) fn new(io: Async<T::Held>) -> Self {
         Stream { io }
@@ -162,7 +180,8 @@ impl<T: Socket> Stream<T> {
     }
 
     /// Reads what there is, at most as much as `buffer` holds, waiting until there is something.
-    /// Returns how much it was; 0 is the end: the other side sends no more.
+    /// Returns how much it was; 0 is the end: the other side sends no more. Into an empty buffer it
+    /// reads nothing, at once.
     ///
     /// Dropping the future loses no bytes.
     #[track_caller]
@@ -170,7 +189,8 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Read, |socket| receive(&self.io, socket, buffer))
+        let is_empty = buffer.is_empty();
+        unless_empty(is_empty, self.io.operation(Way::Read, |io| receive(&self.io, io, buffer)))
     }
 
     /// The same into several buffers, one after the other.
@@ -179,7 +199,8 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffers: &'a mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Read, |socket| socket.receive_vectored(buffers))
+        let is_empty = are_empty(buffers);
+        unless_empty(is_empty, self.io.operation(Way::Read, |io| io.receive_vectored(buffers)))
     }
 
     /// Reads until `buffer` is full.
@@ -472,6 +493,9 @@ impl<T: Socket> AsyncRead for &Stream<T> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return read_nothing(cx);
+        }
         self.poll_read_with(cx, |socket| receive(&self.io, socket, buffer))
     }
 
@@ -480,6 +504,9 @@ impl<T: Socket> AsyncRead for &Stream<T> {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if are_empty(buffers) {
+            return read_nothing(cx);
+        }
         self.poll_read_with(cx, |socket| socket.receive_vectored(buffers))
     }
 }

@@ -15,7 +15,7 @@ use super::async_io::Async;
 use super::socket::{
     ListeningSocket, TcpSocket, descriptor_of, make_nonblocking, new_socket, not_of_the_system,
 };
-use super::stream::Stream;
+use super::stream::{Stream, unless_empty};
 use crate::network::Listen;
 use crate::reactor::source::Way;
 
@@ -263,7 +263,8 @@ impl TcpStream {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io().operation(Way::Read, |socket| socket.peek(buffer))
+        let is_empty = buffer.is_empty();
+        unless_empty(is_empty, self.io().operation(Way::Read, |socket| socket.peek(buffer)))
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier

@@ -12,10 +12,21 @@
 //! - [`Builder::record`](crate::Builder::record) gives a runtime a sink: [`Memory`], [`JsonLines`],
 //!   or one of your own.
 //! - The environment variable `POPLEFT_TRACE=FILE` records every runtime of any program, unchanged.
+//!   `%p` in FILE becomes the number of the process, so that a program and those that it starts have
+//!   a file each. Without it a child does not write over what its parent records: it says so, and
+//!   takes FILE.1234, where 1234 is its number.
 //! - [`record_all`] does the same from inside a program; the demos' `--trace FILE` is this.
 //!
 //! A recording that cannot be written any further (the disk is full, the pipe is closed) ends with
 //! one line on standard error. The program goes on.
+//!
+//! # Recording into a pipe
+//!
+//! A recording may go into a named pipe (`mkfifo`), to a program that reads along. A pipe is opened
+//! when both sides are there: the program that records waits for the reader when its first runtime is
+//! made, before it listens or prints anything. And a reader that stalls stops the loop, once the pipe
+//! is full: what is recorded is not thrown away, so who records can be no faster than who reads. A
+//! reader that goes away ends the recording, and the program goes on.
 //!
 //! Nothing of this exists in a program that was built with `--cfg popleft_bare`: a sink is given
 //! its header, and then nothing.

@@ -12,13 +12,15 @@ use super::{Entry, Event, Header, Memory, trace};
 use crate::event::{Event as Told, Listener};
 use crate::event_loop::EventLoop;
 use crate::task::Id;
+use crate::task::body::catching;
 
 /// Where a recording goes: [`Memory`](super::Memory), [`JsonLines`](super::JsonLines), or whatever
 /// implements this.
 ///
 /// All calls come on the loop's own thread. What a sink does itself is not recorded. An error ends
-/// this recording: it is printed on standard error, the sink is dropped, and the program goes on.
-/// So does a panic.
+/// this recording: it is printed on standard error and the sink is dropped, without
+/// [`end`](Sink::end). The program and other sinks go on. The same holds for a panic in any of these
+/// calls, also in the one that drops the sink: it goes no further.
 pub trait Sink {
     /// The recording begins: this comes before the first entry.
     ///
@@ -97,8 +99,10 @@ pub(crate) fn listener(
                 memories.push(memory);
             }
             Target::Sink(mut sink) => {
-                if goes_on(sink.begin(&header)) {
+                if goes_on(|| sink.begin(&header)) {
                     sinks.push(sink);
+                } else {
+                    catching(|| drop(sink));
                 }
             }
         }
@@ -140,18 +144,20 @@ impl Recorder {
 
     #[inline(never)]
     fn give(&self, seq: u64, t: Duration, told: &Told) {
-        // If one of them panics, none comes back.
-        self.has_sinks.set(false);
         let mut sinks = self.sinks.take();
-        let entry = Entry { seq, t, event: Event::keep(told, self.start) };
-        match &mut sinks[..] {
-            // Nearly always: it is given the entry itself.
-            [only] => {
-                if !goes_on(only.record(entry)) {
-                    sinks.clear();
-                }
+        let mut entry = Some(Entry { seq, t, event: Event::keep(told, self.start) });
+        let mut at = 0;
+        while at < sinks.len() {
+            // The last one, nearly always the only one, is given the entry itself.
+            let is_last = at + 1 == sinks.len();
+            let given = if is_last { entry.take() } else { entry.clone() };
+            let Some(given) = given else { break };
+            if goes_on(|| sinks[at].record(given)) {
+                at += 1;
+            } else {
+                let broken = sinks.remove(at);
+                catching(|| drop(broken));
             }
-            _ => sinks.retain_mut(|sink| goes_on(sink.record(entry.clone()))),
         }
         self.has_sinks.set(!sinks.is_empty());
         self.sinks.set(sinks);
@@ -175,14 +181,19 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         for mut sink in self.sinks.take() {
-            goes_on(sink.end());
+            goes_on(|| sink.end());
+            catching(|| drop(sink));
         }
     }
 }
 
+/// Calls a sink, which is foreign code. False when its recording has ended with that.
 #[inline]
-fn goes_on(result: io::Result<()>) -> bool {
-    result.map_err(say_that_it_ended).is_ok()
+fn goes_on(call: impl FnOnce() -> io::Result<()>) -> bool {
+    let mut goes_on = false;
+    // An error of another's making may panic as well, while it is printed.
+    catching(|| goes_on = call().map_err(say_that_it_ended).is_ok());
+    goes_on
 }
 
 #[cold]

@@ -291,7 +291,9 @@ impl Sim {
                 Err((failure(kind), Some(payload)))
             }
             Ended::Failed(kind) => Err((failure(kind), None)),
-            Ended::GivenUp => unreachable!("only a search gives a run up"),
+            Ended::GivenUp | Ended::NotTheSame(_) => {
+                unreachable!("only a search gives a run up, or holds it against another")
+            }
         }
     }
 }

@@ -17,7 +17,12 @@ use super::schedule::Schedule;
 use super::search::Search;
 use super::shared::{self, Declared, Watch};
 use super::simulated::{Chooser, Simulated};
+use super::trail::Trail;
 use crate::event::{Listener, Place, Why};
+
+/// How often the first schedule is repeated, to see whether the program does the same again. A
+/// program with few schedules has few other runs in which it could give itself away.
+const REPEATS_OF_THE_FIRST: u32 = 31;
 
 /// How far [`explore`] goes.
 ///
@@ -146,11 +151,12 @@ impl Options {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many schedules ran to their end.
+    /// How many schedules ran to their end. Their repeats are not counted.
     pub schedules: u64,
     /// How many runs were given up because all that could follow had been seen.
     pub skipped: u64,
-    /// Whether that was all: every schedule of the program ran, or was skipped as equivalent.
+    /// Whether that was all: every schedule of the program ran, or was skipped as equivalent, and
+    /// the program did the same whenever a schedule was repeated.
     pub complete: bool,
     /// Whether schedules were skipped that can only do what another has done. If not, and if the
     /// search is complete, each schedule there is ran once.
@@ -201,10 +207,20 @@ impl fmt::Display for Report {
 /// It searches depth-first; when [that takes too many runs](Options::max_schedules) it goes on with
 /// schedules chosen at random. A run fails when the main task panics, when a task panics and nobody
 /// joins it, when a destructor panics while the tasks that are left are dropped, when nothing can
-/// happen any more (a deadlock), and when it does not end. Panics of the runs are not printed.
+/// happen any more (a deadlock), and when it does not end. Panics of the runs are not printed, unless
+/// one ends the process (it leaves a destructor while another panic unwinds the stack): before the
+/// end that run's panics and its schedule are written to standard error.
 ///
 /// `program` must do the same at every run but for the schedule: what it shares has to be made
-/// inside it.
+/// inside it, and nothing may depend on the order of a `HashMap` or on a clock of the system. A
+/// program of which that does not hold is found out: every run is made twice, that of the first
+/// schedule thirty-two times, and the same tasks have to be ready, in the same order and at the same
+/// time, before each turn, and the end has to be the same; as far as a schedule begins like the one
+/// before, its run is held against that one too. When something differs the search ends with a
+/// [`Misfit`](FailureKind::Misfit) that says what, and the report is never
+/// [complete](Report::complete). So a search costs about twice the runs that it
+/// [counts](Report::schedules); a difference that comes up in one run of very many, or that no turn
+/// shows, can still go unseen.
 ///
 /// # Panics
 ///
@@ -257,6 +273,7 @@ where
             skipping: false,
             failures: Vec::new(),
         },
+        trail: Trail::default(),
         found: Vec::new(),
     }
     .run()
@@ -269,6 +286,8 @@ struct Exploration<P> {
     at: Place,
     quiet: Quiet,
     report: Report,
+    /// What the last run did, turn by turn.
+    trail: Trail,
     /// What tells each failure of the report from the others.
     found: Vec<Distinct>,
 }
@@ -290,6 +309,18 @@ where
     F: Future,
 {
     fn run(mut self) -> Report {
+        if let Err(differs) = self.search().and_then(|()| self.go_on_at_random()) {
+            self.remember(Distinct::Other(differs.kind.to_string()), differs);
+        }
+        self.report
+    }
+
+    /// Tries one schedule after the other.
+    ///
+    /// # Errors
+    ///
+    /// When the program does not do the same again.
+    fn search(&mut self) -> Result<(), Failure> {
         // Only a program that declares what it uses has schedules to skip; the first run shows it.
         let promised = self.options.skip_equivalent && self.options.declares_all;
         let skipping = promised.then_some(Declared::All);
@@ -297,43 +328,74 @@ where
         self.report.skipping = promised;
         let mut is_first = !promised;
         while !self.report.complete && self.runs() < self.options.max_schedules {
-            let ran = self.run_once(Chooser::Search(search.clone()), None);
+            let known_turns = search.borrow_mut().begin_run();
+            self.trail.begin_run(known_turns);
+            let ran = self.run_once(Chooser::Search(search.clone()), None)?;
             if is_first && self.options.skip_equivalent && shared::cells_were_used() {
                 let skipping = Some(Declared::WithACell);
                 search = Rc::new(RefCell::new(Search::new(skipping)));
                 self.report.skipping = true;
-                self.forget();
             } else {
-                if ran == Ran::AndDidNotFit {
-                    return self.report;
+                for _ in 0..self.repeats() {
+                    search.borrow_mut().begin_repeat();
+                    self.repeat(&ran, Chooser::Search(search.clone()), None)?;
                 }
+                self.count(ran);
                 self.report.complete = !search.borrow_mut().end_run();
             }
             is_first = false;
-            search.borrow_mut().begin_run();
         }
-        if !self.report.complete {
-            let mut seeds = Random::new(self.options.seed);
-            for _ in 0..self.options.random {
-                let seed = seeds.next();
-                self.run_once(Chooser::Seeded(Random::new(seed)), Some(seed));
+        Ok(())
+    }
+
+    /// Tries some more, chosen at random, if those were not all.
+    ///
+    /// # Errors
+    ///
+    /// When the program does not do the same again.
+    fn go_on_at_random(&mut self) -> Result<(), Failure> {
+        if self.report.complete {
+            return Ok(());
+        }
+        let mut seeds = Random::new(self.options.seed);
+        for _ in 0..self.options.random {
+            let seed = seeds.next();
+            let chooser = || Chooser::Seeded(Random::new(seed));
+            self.trail.begin_run(0);
+            let ran = self.run_once(chooser(), Some(seed))?;
+            for _ in 0..self.repeats() {
+                self.repeat(&ran, chooser(), Some(seed))?;
             }
+            self.count(ran);
         }
-        self.report
+        Ok(())
     }
 
     fn runs(&self) -> u64 {
         self.report.schedules + self.report.skipped
     }
 
-    /// Begins the report anew.
-    fn forget(&mut self) {
-        self.report.schedules = 0;
-        self.report.failures.clear();
-        self.found.clear();
+    /// How often the run that has just been made is to be made again.
+    fn repeats(&self) -> u32 {
+        if self.runs() == 0 { REPEATS_OF_THE_FIRST } else { 1 }
     }
 
-    fn run_once(&mut self, chooser: Chooser, seed: Option<u64>) -> Ran {
+    /// A run that has to do what the last one did.
+    fn repeat(&mut self, ran: &Ran, chooser: Chooser, seed: Option<u64>) -> Result<(), Failure> {
+        self.trail.begin_repeat();
+        let again = self.run_once(chooser, seed)?;
+        if again.outcome.is_like(&ran.outcome) {
+            return Ok(());
+        }
+        let (before, now) = (&ran.outcome, &again.outcome);
+        let what = format!("one run {before}; the next one {now}");
+        Err(not_the_same(&what, again.seed, again.schedule))
+    }
+
+    /// # Errors
+    ///
+    /// When it departs from what is known of it.
+    fn run_once(&mut self, chooser: Chooser, seed: Option<u64>) -> Result<Ran, Failure> {
         let watching = match &chooser {
             Chooser::Search(search) => search.borrow().is_skipping(),
             _ => false,
@@ -345,37 +407,44 @@ where
             self.options.max_turns,
             self.options.network.clone(),
         ));
+        simulated.follow(std::mem::take(&mut self.trail));
         let watch = Watch::begin(watching);
         let program = &self.program;
         let (ended, _) =
             run_in(&simulated, &|_| listener.clone(), self.at, async { drop(program().await) });
         drop(watch);
         let panics = self.quiet.take();
-        if let Ended::GivenUp = ended {
-            self.report.skipped += 1;
-            return Ran::ToItsEnd;
-        }
-        self.report.schedules += 1;
-        let kind = match ended {
-            Ended::Panicked(payload) => FailureKind::Panic(said(&text_of(&*payload), &panics)),
-            Ended::Failed(FailureKind::Panic(text)) => FailureKind::Panic(said(&text, &panics)),
-            Ended::Failed(kind) => kind,
-            Ended::Returned(_) | Ended::GivenUp => return Ran::ToItsEnd,
-        };
-        let ran = match kind {
-            FailureKind::Misfit(_) => Ran::AndDidNotFit,
-            _ => Ran::ToItsEnd,
-        };
-        let distinct = match &kind {
-            FailureKind::Panic(_) => {
-                Distinct::Panic(panics.into_iter().map(|heard| heard.place).collect())
-            }
-            FailureKind::Deadlock(deadlock) => Distinct::Deadlock(deadlock.kind()),
-            other => Distinct::Other(other.to_string()),
-        };
         let schedule = simulated.schedule().trimmed();
-        self.remember(distinct, Failure { kind, seed, schedule });
-        ran
+        self.trail = simulated.take_trail().unwrap_or_default();
+        let outcome = match ended {
+            Ended::NotTheSame(what) => return Err(not_the_same(&what, seed, schedule)),
+            Ended::GivenUp => Outcome::GivenUp,
+            Ended::Returned(_) => Outcome::Passed,
+            Ended::Panicked(payload) => Outcome::of_panic(&text_of(&*payload), panics),
+            Ended::Failed(FailureKind::Panic(text)) => Outcome::of_panic(&text, panics),
+            Ended::Failed(FailureKind::Deadlock(deadlock)) => {
+                let who = Distinct::Deadlock(deadlock.kind());
+                Outcome::Failed(who, FailureKind::Deadlock(deadlock))
+            }
+            Ended::Failed(kind) => Outcome::Failed(Distinct::Other(kind.to_string()), kind),
+        };
+        match self.trail.end_run() {
+            Ok(()) => Ok(Ran { outcome, seed, schedule }),
+            Err(what) => Err(not_the_same(&what, seed, schedule)),
+        }
+    }
+
+    /// Adds what has been seen in a run to the report.
+    fn count(&mut self, ran: Ran) {
+        let Ran { outcome, seed, schedule } = ran;
+        match outcome {
+            Outcome::GivenUp => self.report.skipped += 1,
+            Outcome::Passed => self.report.schedules += 1,
+            Outcome::Failed(distinct, kind) => {
+                self.report.schedules += 1;
+                self.remember(distinct, Failure { kind, seed, schedule });
+            }
+        }
     }
 
     /// Adds the failure to the report, unless it is there with a schedule as short.
@@ -396,12 +465,55 @@ where
     }
 }
 
-/// Whether the search can go on from a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ran {
-    ToItsEnd,
-    /// It was not the same as the one before, after the same choices.
-    AndDidNotFit,
+/// One run.
+struct Ran {
+    outcome: Outcome,
+    /// The seed by which tasks were chosen, if they were.
+    seed: Option<u64>,
+    schedule: Schedule,
+}
+
+enum Outcome {
+    /// All that could come has been seen in other runs.
+    GivenUp,
+    Passed,
+    Failed(Distinct, FailureKind),
+}
+
+impl Outcome {
+    fn of_panic(text: &str, panics: Vec<Heard>) -> Outcome {
+        let kind = FailureKind::Panic(said(text, &panics));
+        let lines = panics.into_iter().map(|heard| heard.place).collect();
+        Outcome::Failed(Distinct::Panic(lines), kind)
+    }
+
+    fn is_like(&self, other: &Outcome) -> bool {
+        match (self, other) {
+            (Outcome::GivenUp, Outcome::GivenUp) | (Outcome::Passed, Outcome::Passed) => true,
+            (Outcome::Failed(one, _), Outcome::Failed(another, _)) => one == another,
+            _ => false,
+        }
+    }
+}
+
+/// What is to be said of a run that did not end as another one.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::GivenUp => f.write_str("was given up"),
+            Outcome::Passed => f.write_str("did not fail"),
+            Outcome::Failed(_, kind) => write!(f, "failed ({kind})"),
+        }
+    }
+}
+
+fn not_the_same(what: &str, seed: Option<u64>, schedule: Schedule) -> Failure {
+    let kind = FailureKind::Misfit(format!(
+        "the program does not do the same again under the same schedule: {what}; so nothing is \
+         proved. It depends on something that is not simulated (the order of a hash map, a clock \
+         of the system), or that outlives a run"
+    ));
+    Failure { kind, seed, schedule }
 }
 
 /// What a panic said, and the lines that panicked on the way to it.

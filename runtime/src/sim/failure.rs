@@ -44,6 +44,8 @@ pub enum FailureKind {
     Deadlock(Deadlock),
     /// The run took more turns than it was allowed.
     Endless,
+    /// The virtual clock has come to its end: it counts 584 years.
+    EndOfTime,
     /// The schedule does not fit the program, or the program is not the same at every run; this
     /// is how.
     Misfit(String),
@@ -55,14 +57,19 @@ pub enum FailureKind {
 
 impl Failure {
     pub(super) fn how_to_reproduce(&self) -> String {
-        let schedule = match self.schedule.choices() {
-            [] => String::from("every choice first in first out"),
-            _ => format!("schedule {}", self.schedule),
-        };
-        match self.seed {
-            Some(seed) => format!("seed {seed}, {schedule}"),
-            None => schedule,
-        }
+        how_to_reproduce(self.seed, &self.schedule)
+    }
+}
+
+/// In words, how to have a run again.
+pub(super) fn how_to_reproduce(seed: Option<u64>, schedule: &Schedule) -> String {
+    let schedule = match schedule.choices() {
+        [] => String::from("every choice first in first out"),
+        _ => format!("schedule {schedule}"),
+    };
+    match seed {
+        Some(seed) => format!("seed {seed}, {schedule}"),
+        None => schedule,
     }
 }
 
@@ -83,6 +90,10 @@ impl fmt::Display for FailureKind {
                 write!(f, "deadlock: nothing can ever happen again\n{}", list.trim_end())
             }
             FailureKind::Endless => f.write_str("the run does not end: it took all its turns"),
+            FailureKind::EndOfTime => f.write_str(
+                "the virtual clock has come to its end: it counts 584 years, and all that is left \
+                 comes later",
+            ),
             FailureKind::Misfit(how) => f.write_str(how),
             FailureKind::Stopped => write!(f, "{}", RunError::Stopped),
             FailureKind::Cancelled => write!(f, "{}", RunError::Cancelled),

@@ -27,7 +27,8 @@
 //!
 //! - **The clock** stands still while a task is ready. When none is, it jumps to whatever comes
 //!   next. [`time`](crate::time) counts by it; ask [`time::now`](crate::time::now) and not
-//!   `Instant::now`, which knows nothing of it. A task that only yields until some time has passed
+//!   `Instant::now`, which knows nothing of it. It counts 584 years; a run in which nothing is left
+//!   but what comes later [fails](FailureKind::EndOfTime). A task that only yields until some time has passed
 //!   yields for ever; the run is stopped after [a number of turns](Sim::max_turns). The clock's
 //!   zero is the one thing that is read from the system, once in a process, because an `Instant`
 //!   can be made in no other way (on Linux this is a read of shared memory, not a system call);
@@ -36,7 +37,9 @@
 //!   [`takes`]), all at once, as if there were threads enough. The work itself is done on the
 //!   loop's own thread when that time is over: then its effects and its result are seen together.
 //!   A job that is aborted before never runs. It cannot block on the loop: what it would wait for
-//!   cannot happen meanwhile.
+//!   cannot happen meanwhile. A runtime that it makes and runs, as a thread may, is simulated too:
+//!   first in first out, with a clock that begins at this one's time and a network of its own. What
+//!   passes there takes no time here, and is told to no listener of this run.
 //! - **The network** is in memory: [`net`](crate::net)'s TCP sockets run over it as they do over the
 //!   system's, and names come from its table. How far hosts are from each other, and which links
 //!   break, says [`Sim::network`]; a program can [break them itself](network).
@@ -46,7 +49,7 @@
 //!   that holds the [`Deadlock`] as data.
 //!
 //! Other threads may take no part in a simulated run, and it cannot watch file descriptors of the
-//! system: that is an error of the kind `Unsupported`.
+//! system, nor run [one loop a core](crate::cores()): that is an error of the kind `Unsupported`.
 //!
 //! # The files
 //!
@@ -59,8 +62,9 @@
 //! | `network.rs` | the network in memory |
 //! | `schedule.rs`, `random.rs` | the choices of a run; numbers for those that chance makes |
 //! | `explore.rs`, `search.rs` | all schedules of a program; which one is next |
+//! | `trail.rs` | whether a run does the same again |
 //! | `shared.rs` | a cell that declares its uses, and what a step of a task has declared |
-//! | `quiet.rs` | panics that are expected |
+//! | `quiet.rs` | panics that are expected, and those that end the process |
 //!
 //! This file is the front door, and what a program may ask while it is simulated.
 
@@ -75,6 +79,7 @@ mod schedule;
 mod search;
 mod shared;
 mod simulated;
+mod trail;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -85,6 +90,7 @@ pub use builder::Sim;
 pub use explore::{Options, Report, explore};
 pub use failure::{Failure, FailureKind};
 pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
+pub(crate) use run::loop_for_a_job;
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
@@ -115,6 +121,11 @@ impl Drop for Running {
 
 fn running() -> Option<Rc<Simulated>> {
     RUNNING.with_borrow(Clone::clone)
+}
+
+/// The same where it is not known what this thread was doing.
+fn running_if_any() -> Option<Rc<Simulated>> {
+    RUNNING.try_with(|running| running.try_borrow().ok()?.clone()).ok()?
 }
 
 // ===== what a simulated program may ask and do ==================================================

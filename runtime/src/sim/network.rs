@@ -28,6 +28,7 @@ pub(super) use sockets::InMemory;
 
 use super::running;
 use crate::access::{self, Object};
+use settings::known_as;
 use tcp::Tcp;
 
 /// The network of the simulation that is running on this thread, to be broken and mended.
@@ -102,7 +103,7 @@ impl NetworkControl {
 
     /// Gives a name to `host` alone, whoever had it before.
     pub fn name(&self, name: impl Into<String>, host: impl Into<IpAddr>) {
-        self.change().settings().names.insert(name.into(), vec![host.into()]);
+        self.change().settings().names.insert(known_as(&name.into()), vec![host.into()]);
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Running;
 use super::failure::FailureKind;
+use super::quiet;
 use super::simulated::{Halt, Simulated, SimulatedJobs};
 use crate::event::{self, Listener, Place, Warning};
 use crate::event_loop::{self, EventLoop};
@@ -15,7 +16,7 @@ use crate::reactor::Reactor;
 use crate::runtime::{RunError, Runtime};
 use crate::task::deque::Ready;
 use crate::turn;
-use crate::world::World;
+use crate::world::{self, World};
 
 /// How many turns are taken between two looks into the inbox, as in the real loop.
 pub(super) const POLLS_BETWEEN_LOOKS: u32 = 64;
@@ -30,10 +31,16 @@ pub(super) enum Ended<T> {
     Failed(FailureKind),
     /// All that could come has been seen in other runs.
     GivenUp,
+    /// It did not do what it had done before; this differs.
+    NotTheSame(String),
 }
 
 #[track_caller]
 pub(super) fn assert_that_nothing_runs_here() {
+    assert!(
+        !world::is_in_a_simulated_job(),
+        "cannot simulate inside a simulation: this is one of its jobs"
+    );
     assert!(
         turn::running_loop() == 0,
         "cannot simulate inside a runtime: this thread is running one already, simulated or not"
@@ -72,19 +79,8 @@ fn run_collecting<F: Future>(
     at: Place,
     future: F,
 ) -> Ended<F::Output> {
-    let settings = event_loop::Settings {
-        name: String::from("main"),
-        polls_between_looks: POLLS_BETWEEN_LOOKS,
-        spin: Duration::ZERO,
-        report_stalls: true,
-    };
-    let event_loop = Rc::new(EventLoop::new(
-        settings,
-        Ready::new(World::Simulated(simulated.clone())),
-        Reactor::simulated(simulated.clone()),
-        Box::new(SimulatedJobs(simulated.clone())),
-    ));
-    simulated.set_inbox(event_loop.inbox.clone());
+    let event_loop = make_loop(simulated, String::from("main"), POLLS_BETWEEN_LOOKS);
+    quiet::install();
     let _running = Running::begin(simulated.clone());
     let listener = listen(&event_loop);
     let runtime = Runtime { event_loop, listener };
@@ -96,7 +92,9 @@ fn run_collecting<F: Future>(
     match (simulated.take_halt(), found) {
         (Some(Halt::GivenUp), _) => return Ended::GivenUp,
         (Some(Halt::Misfit(why)), _) => return Ended::Failed(FailureKind::Misfit(why)),
+        (Some(Halt::NotTheSame(what)), _) => return Ended::NotTheSame(what),
         (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::Endless),
+        (Some(Halt::EndOfTime), _) => return Ended::Failed(FailureKind::EndOfTime),
         (None, Some(deadlock)) => return Ended::Failed(FailureKind::Deadlock(deadlock)),
         (None, None) => {}
     }
@@ -113,6 +111,31 @@ fn run_collecting<F: Future>(
         (Ok(Err(RunError::Cancelled)), _) => Ended::Failed(FailureKind::Cancelled),
         (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says who waits"),
     }
+}
+
+fn make_loop(simulated: &Rc<Simulated>, name: String, polls_between_looks: u32) -> Rc<EventLoop> {
+    let settings = event_loop::Settings {
+        name,
+        polls_between_looks,
+        spin: Duration::ZERO,
+        report_stalls: true,
+    };
+    let event_loop = Rc::new(EventLoop::new(
+        settings,
+        Ready::new(World::Simulated(simulated.clone())),
+        Reactor::simulated(simulated.clone()),
+        Box::new(SimulatedJobs(simulated.clone())),
+    ));
+    simulated.set_inbox(event_loop.inbox.clone());
+    event_loop
+}
+
+/// The loop of a runtime that is made in a job of a simulation, which would have a thread of its
+/// own elsewhere. `None` when this is no such job.
+pub(crate) fn loop_for_a_job(name: &str, polls_between_looks: u32) -> Option<Rc<EventLoop>> {
+    let around = super::running().filter(|_| world::is_in_a_simulated_job())?;
+    let simulated = Rc::new(around.for_a_job());
+    Some(make_loop(&simulated, name.to_string(), polls_between_looks))
 }
 
 /// The text that a panic carries.

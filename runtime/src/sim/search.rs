@@ -25,10 +25,16 @@ pub(super) struct Search {
     skipping: Option<Declared>,
     /// A task is taking the step that was chosen last.
     in_step: bool,
+    /// How many tasks were chosen in the present run, also where there was no choice.
+    turns: usize,
+    /// The steps of so many nodes are known from the run before: they have to be the same again.
+    known_steps: usize,
 }
 
 /// A moment when a task was chosen.
 struct Node {
+    /// How many turns had been taken before.
+    turn: usize,
     /// How many tasks were ready, and which of them is tried now.
     of: usize,
     taken: usize,
@@ -45,11 +51,8 @@ pub(super) enum Advice {
     Take(usize),
     /// All that could come has been seen.
     GiveUp,
-    /// Another number of tasks is ready than in the run before, at the same node.
-    NotTheSame {
-        before: usize,
-        now: usize,
-    },
+    /// A task has used other data in the turn before than in the run before, after the same choices.
+    NotTheSame,
 }
 
 impl Search {
@@ -61,24 +64,44 @@ impl Search {
         self.skipping.is_some()
     }
 
-    pub(super) fn begin_run(&mut self) {
-        self.depth = 0;
-        self.in_step = false;
+    /// The next run takes the branch that is to be tried. So many turns of it are known.
+    pub(super) fn begin_run(&mut self) -> usize {
+        self.start_over();
+        self.known_steps = self.path.len().saturating_sub(1);
+        self.path.last().map_or(0, |node| node.turn + 1)
+    }
+
+    /// The next run makes the choices of the last one again.
+    pub(super) fn begin_repeat(&mut self) {
+        self.end_path();
+        self.start_over();
+        self.known_steps = self.path.len();
+    }
+
+    fn start_over(&mut self) {
+        (self.depth, self.turns, self.in_step) = (0, 0, false);
+    }
+
+    /// How many turns of the present run are over.
+    pub(super) fn turns_taken(&self) -> usize {
+        self.turns - 1
     }
 
     /// Which of the ready tasks has its turn.
     #[inline]
     pub(super) fn choose(&mut self, ready: &VecDeque<Id>) -> Advice {
+        self.turns += 1;
         if self.skipping.is_none() && ready.len() == 1 {
             return Advice::Take(0);
         }
-        self.end_step();
-        let now = ready.len();
+        if !self.end_step() {
+            return Advice::NotTheSame;
+        }
         let taken = match self.path.get(self.depth) {
-            Some(node) if node.of != now => {
-                return Advice::NotTheSame { before: node.of, now };
+            Some(node) => {
+                debug_assert_eq!(node.of, ready.len(), "the trail knows how many were ready");
+                node.taken
             }
-            Some(node) => node.taken,
             None => match self.new_node(ready) {
                 Some(taken) => taken,
                 None => return Advice::GiveUp,
@@ -92,6 +115,7 @@ impl Search {
     /// Goes where no run has been. `None` when all that is ready is asleep.
     fn new_node(&mut self, ready: &VecDeque<Id>) -> Option<usize> {
         let mut node = Node {
+            turn: self.turns - 1,
             of: ready.len(),
             taken: 0,
             ready: vec![],
@@ -111,23 +135,32 @@ impl Search {
         Some(taken)
     }
 
-    /// The step that was chosen last is over.
-    fn end_step(&mut self) {
-        if let Some(declared) = self.skipping {
-            let step = take_step(declared);
-            if std::mem::take(&mut self.in_step) {
-                self.path[self.depth - 1].step = step;
-            }
+    /// The step that was chosen last is over. False when it is known and was another one.
+    fn end_step(&mut self) -> bool {
+        let Some(declared) = self.skipping else {
+            return true;
+        };
+        let step = take_step(declared);
+        if !std::mem::take(&mut self.in_step) {
+            return true;
         }
+        let is_known = self.depth <= self.known_steps;
+        let before = std::mem::replace(&mut self.path[self.depth - 1].step, step);
+        !is_known || before == self.path[self.depth - 1].step
     }
 
-    /// The run is over. False when there is nothing left to try.
-    pub(super) fn end_run(&mut self) -> bool {
+    /// The run is over: its path ends here.
+    fn end_path(&mut self) {
         if self.in_step {
             // With this step the run has ended, and with it all that others might still have done.
             self.path[self.depth - 1].step = Step::default();
         }
         self.path.truncate(self.depth);
+    }
+
+    /// The run is over. False when there is nothing left to try.
+    pub(super) fn end_run(&mut self) -> bool {
+        self.end_path();
         while let Some(node) = self.path.last_mut() {
             if node.try_next(self.skipping.is_some()) {
                 return true;

@@ -118,7 +118,7 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 // ===== what a step declares =====================================================================
 
 /// What a step of a task touched. `None` when it may have touched anything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
     accesses: Option<Rc<[Access]>>,
 }

@@ -16,6 +16,7 @@ use super::network::{InMemory, Network};
 use super::random::Random;
 use super::schedule::Schedule;
 use super::search::{Advice, Search};
+use super::trail::Trail;
 use crate::access::{self, Object};
 use crate::event::Cause;
 use crate::event_loop;
@@ -43,16 +44,24 @@ pub(super) enum Halt {
     GivenUp,
     /// The schedule does not fit the program.
     Misfit(String),
+    /// The program does not do again what it did; this differs.
+    NotTheSame(String),
     /// It took more turns than it was allowed.
     TooLong,
+    /// The clock cannot count any further.
+    EndOfTime,
 }
 
 /// The simulated world.
 pub(super) struct Simulated {
     now: Cell<Instant>,
+    /// The last moment that timers can tell from later ones.
+    end_of_time: Instant,
     chooser: RefCell<Chooser>,
     /// The choices that were made, where there was one.
     chosen: RefCell<Vec<u32>>,
+    /// What the run is held against, if it is.
+    trail: RefCell<Option<Trail>>,
     turns_left: Cell<u64>,
     halt: RefCell<Option<Halt>>,
     /// Where the loop is told to stop.
@@ -107,10 +116,34 @@ impl Simulated {
         max_turns: u64,
         network: Network,
     ) -> Self {
+        Simulated::from(world::zero(), chooser, job_time, max_turns, network)
+    }
+
+    /// A world for a loop that is run by a job of this one: it begins at the same time.
+    pub(super) fn for_a_job(&self) -> Self {
+        let network = self.network.settings();
+        Simulated::from(
+            self.now.get(),
+            Chooser::Fifo,
+            self.job_time,
+            self.turns_left.get(),
+            network,
+        )
+    }
+
+    fn from(
+        began: Instant,
+        chooser: Chooser,
+        job_time: Duration,
+        max_turns: u64,
+        network: Network,
+    ) -> Self {
         Simulated {
-            now: Cell::new(world::zero()),
+            now: Cell::new(began),
+            end_of_time: began + Duration::from_nanos(u64::MAX),
             chooser: RefCell::new(chooser),
             chosen: RefCell::default(),
+            trail: RefCell::new(None),
             turns_left: Cell::new(max_turns),
             halt: RefCell::new(None),
             inbox: OnceCell::new(),
@@ -119,13 +152,23 @@ impl Simulated {
             job_time,
             next_job_time: Cell::new(None),
             listeners: RefCell::default(),
-            network: InMemory::new(network, world::zero()),
+            network: InMemory::new(network, began),
         }
     }
 
     /// The loop that runs in this world can be stopped through its inbox.
     pub(super) fn set_inbox(&self, inbox: Arc<Inbox>) {
         assert!(self.inbox.set(inbox).is_ok(), "a simulated world has one loop");
+    }
+
+    /// Has the run held against what this trail knows.
+    pub(super) fn follow(&self, trail: Trail) {
+        self.trail.replace(Some(trail));
+    }
+
+    /// The trail with this run on it, and whether it was as it had to be.
+    pub(super) fn take_trail(&self) -> Option<Trail> {
+        self.trail.take()
     }
 
     /// How much time has passed.
@@ -136,6 +179,11 @@ impl Simulated {
     /// The choices so far.
     pub(super) fn schedule(&self) -> Schedule {
         Schedule::new(self.chosen.borrow().clone())
+    }
+
+    /// The choices so far, where it is not known what the thread was doing.
+    pub(super) fn schedule_if_free(&self) -> Option<Schedule> {
+        self.chosen.try_borrow().ok().map(|chosen| Schedule::new(chosen.clone()))
     }
 
     pub(super) fn take_halt(&self) -> Option<Halt> {
@@ -172,14 +220,16 @@ impl Simulated {
 
     /// An index among `ready`, which holds at least one task.
     fn pick(&self, ready: &VecDeque<Id>) -> Result<usize, Halt> {
+        if let Some(trail) = &mut *self.trail.borrow_mut() {
+            trail.pass(ready, self.elapsed()).map_err(Halt::NotTheSame)?;
+        }
         match &mut *self.chooser.borrow_mut() {
             Chooser::Search(search) => match search.borrow_mut().choose(ready) {
                 Advice::Take(index) => Ok(index),
                 Advice::GiveUp => Err(Halt::GivenUp),
-                Advice::NotTheSame { before, now } => Err(Halt::Misfit(format!(
-                    "the program does not do the same again: after the same choices, {before} \
-                     tasks were ready in one run and {now} in the next; it depends on something \
-                     that is not simulated, or that outlives a run"
+                Advice::NotTheSame => Err(Halt::NotTheSame(format!(
+                    "a task used other data in turn {} of one run than in that of the next",
+                    search.borrow().turns_taken()
                 ))),
             },
             _ if ready.len() == 1 => Ok(0),
@@ -231,6 +281,7 @@ impl Simulated {
             What::Job(job) => {
                 // On another thread it would find no loop; nor does it here.
                 let _elsewhere = event_loop::step_out();
+                let _clock = world::stop_clock(self.now.get());
                 turn::set_cause(Cause::Job);
                 job.run();
             }
@@ -297,6 +348,9 @@ impl Simulation for Simulated {
         };
         let next = deadline.into_iter().chain(self.earliest()).min();
         if let Some(next) = next {
+            if next >= self.end_of_time {
+                return self.stop(Halt::EndOfTime);
+            }
             self.now.set(next.max(self.now.get()));
         }
         while let Some(what) = self.pop_due() {

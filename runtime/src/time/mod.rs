@@ -15,12 +15,13 @@ pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 use std::time::Instant;
 
 use crate::event_loop;
-use crate::world::World;
+use crate::world;
 
 /// What time it is by the clock of the loop that runs on this thread; by the system's clock where
-/// none runs.
+/// none runs, for example in a job of [`spawn_blocking`](crate::spawn_blocking).
 ///
-/// In a [simulation](crate::sim) this is the virtual clock, which `Instant::now` knows nothing of.
+/// In a [simulation](crate::sim) this is the virtual clock, also in its jobs; `Instant::now` knows
+/// nothing of it.
 ///
 /// ```
 /// let start = popleft::time::now();
@@ -29,6 +30,6 @@ use crate::world::World;
 pub fn now() -> Instant {
     match event_loop::current() {
         Some(event_loop) => event_loop.now(),
-        None => World::Real.now(),
+        None => world::now_outside_loops(),
     }
 }

@@ -122,7 +122,8 @@ impl Sleep {
             }
             _ => self.take_back(),
         }
-        if self.deadline <= event_loop.looked_at() {
+        // A deadline of this very moment has not passed: that is for the next look to say.
+        if self.deadline < event_loop.looked_at() {
             self.stage = Stage::Over;
             return Poll::Ready(());
         }

@@ -37,9 +37,10 @@ impl Network {
     }
 
     /// Gives `host` a name, under which [`lookup_host`](crate::net::lookup_host) and all that take
-    /// a `"name:port"` find it. A name may be given to several hosts; they are found in that order.
+    /// a `"name:port"` find it, however its letters are written. A name may be given to several hosts;
+    /// they are found in that order.
     pub fn name(mut self, name: impl Into<String>, host: impl Into<IpAddr>) -> Self {
-        self.names.entry(name.into()).or_default().push(host.into());
+        self.names.entry(known_as(&name.into())).or_default().push(host.into());
         self
     }
 
@@ -82,7 +83,11 @@ impl Network {
         let Ok(port) = port.parse::<u16>() else {
             return failed(io::ErrorKind::InvalidInput, format!("{port:?} is no port number"));
         };
-        match (self.names.get(host), host) {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let host = known_as(host);
+        match (self.names.get(&host), host.as_str()) {
             (Some(found), _) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             (None, "localhost") => Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]),
             (None, _) => {
@@ -91,10 +96,21 @@ impl Network {
                     true => "no names but localhost".to_string(),
                     false => format!("only {}", known.join(", ")),
                 };
-                failed(io::ErrorKind::NotFound, format!("the simulated network knows {known}"))
+                failed(kind_of_an_unknown_name(), format!("the simulated network knows {known}"))
             }
         }
     }
+}
+
+/// The kind of error that the standard library gives for a name that no resolver knows. It has no
+/// stable name; errors that the library has no kind for have it too.
+fn kind_of_an_unknown_name() -> io::ErrorKind {
+    io::Error::from_raw_os_error(i32::MAX).kind()
+}
+
+/// A name as the table has it: whether letters are upper or lower case makes no difference.
+pub(super) fn known_as(name: &str) -> String {
+    name.to_ascii_lowercase()
 }
 
 /// One direction between two hosts: how long packets take, and what goes wrong.
@@ -142,7 +158,8 @@ impl Link {
         }
     }
 
-    /// How long each packet is on its way. Making a connection takes three packets.
+    /// How long each packet is on its way. Making a connection takes three packets. A time that is
+    /// longer than the clock can count lasts for about 30 years, as a sleep does.
     pub fn latency(mut self, time: Duration) -> Self {
         self.latency = time;
         self

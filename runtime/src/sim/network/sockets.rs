@@ -26,6 +26,11 @@ impl InMemory {
         InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, now))), homes: Homes::default() }
     }
 
+    /// What it was set up with, and was given since.
+    pub(in crate::sim) fn settings(&self) -> Network {
+        self.tcp.borrow_mut().settings().clone()
+    }
+
     /// A task is on the host on which it was spawned.
     pub(in crate::sim) fn spawned(&self, task: Id) {
         self.homes.spawned(task);

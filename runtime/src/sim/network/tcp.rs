@@ -100,6 +100,8 @@ struct End {
     has_ended: bool,
     reads_no_more: bool,
     writes_no_more: bool,
+    /// The other side has said that it knows of the end of this one.
+    end_is_known: bool,
     /// Why it is over, until a call has returned it.
     error: Option<Errno>,
     nodelay: bool,
@@ -148,6 +150,8 @@ enum What {
     /// The program at the other end has read so many bytes.
     Read(usize),
     Fin,
+    /// The end of the other side's bytes has arrived.
+    FinAck,
     Rst,
 }
 
@@ -197,6 +201,7 @@ impl Tcp {
             has_ended: false,
             reads_no_more: false,
             writes_no_more: false,
+            end_is_known: false,
             error: None,
             nodelay: false,
             has_port: made_by.is_none(),
@@ -225,6 +230,16 @@ impl Tcp {
 impl End {
     fn route(&self) -> Route {
         (self.local.ip(), self.peer.ip())
+    }
+
+    /// Whether there is a connection: it is made, and neither broken nor ended in both directions.
+    fn is_connected(&self) -> bool {
+        self.stage == Stage::Connected && !self.is_ended()
+    }
+
+    /// Both sides have said all, and know it of each other.
+    fn is_ended(&self) -> bool {
+        self.has_ended && self.end_is_known
     }
 }
 

@@ -479,8 +479,16 @@ fn names_are_looked_up_in_the_table() {
     let address = |last| SocketAddr::from(([10, 0, 0, last], 5432));
     assert_eq!(network.look_up("db:5432").unwrap(), [address(2), address(3)]);
     assert_eq!(network.look_up("localhost:1").unwrap(), [SocketAddr::from((CLIENT, 1))]);
+    // Upper and lower case are the same, and numbers need no table.
+    assert_eq!(network.look_up("DB:5432").unwrap(), [address(2), address(3)]);
+    assert_eq!(network.look_up("LocalHost:1").unwrap(), [SocketAddr::from((CLIENT, 1))]);
+    assert_eq!(network.look_up("10.0.0.9:5432").unwrap(), [address(9)]);
+    let mixed = Network::new().name("Mixed", [10, 0, 0, 9]);
+    assert_eq!(mixed.look_up("miXed:5432").unwrap(), [address(9)]);
+    // As of the system's resolver: a kind without a stable name.
+    let unknown = io::Error::from_raw_os_error(i32::MAX).kind();
     for (wrong, kind, text) in [
-        ("web:80", ErrorKind::NotFound, "\"web:80\": the simulated network knows only db"),
+        ("web:80", unknown, "\"web:80\": the simulated network knows only db"),
         ("db", ErrorKind::InvalidInput, "no host:port"),
         ("db:http", ErrorKind::InvalidInput, "\"http\" is no port number"),
     ] {
@@ -488,6 +496,50 @@ fn names_are_looked_up_in_the_table() {
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+#[test]
+fn a_link_without_end_delivers_nothing_and_overflows_nothing() {
+    let endless = Duration::MAX;
+    for link in [
+        Link::new().latency(endless),
+        Link::new().jitter(endless),
+        Link::new().latency(endless).jitter(endless).bandwidth(1),
+        Link::new().latency(endless - ms(1)).jitter(endless),
+        Link::new().reset_after(endless).cut_after(endless).latency(endless),
+    ] {
+        let mut lab = Lab::over(link);
+        let client = lab.tcp.connect(server(), None).unwrap();
+        lab.pass(Duration::from_secs(60));
+        assert_eq!(refused(lab.tcp.accept(lab.listener)), ErrorKind::WouldBlock);
+        assert_eq!(refused(lab.tcp.peer_addr(client)), ErrorKind::NotConnected);
+    }
+}
+
+#[test]
+fn a_connection_is_over_when_both_ends_know_that_both_have_ended() {
+    let mut lab = Lab::over(Link::new().latency(ms(10)));
+    let (client, end) = lab.connected();
+    lab.pass(ms(10));
+    lab.tcp.shut_down(client, Shutdown::Write).unwrap();
+    lab.pass(ms(20));
+    // One direction goes on.
+    assert!(lab.tcp.peer_addr(client).is_ok() && lab.tcp.peer_addr(end).is_ok());
+    lab.tcp.shut_down(end, Shutdown::Write).unwrap();
+    lab.pass(ms(10));
+    // Who ended last does not know yet that the other one knows.
+    assert_eq!(refused(lab.tcp.peer_addr(client)), ErrorKind::NotConnected);
+    assert!(lab.tcp.peer_addr(end).is_ok());
+    lab.pass(ms(10));
+    for id in [client, end] {
+        assert_eq!(refused(lab.tcp.peer_addr(id)), ErrorKind::NotConnected);
+        assert_eq!(refused(lab.tcp.shut_down(id, Shutdown::Both)), ErrorKind::NotConnected);
+        assert_eq!(refused(lab.tcp.send(id, b"x")), ErrorKind::BrokenPipe);
+        assert_eq!(lab.read(id), (vec![], Ok(())));
+    }
+    // There is nothing left to break.
+    assert_eq!(lab.tcp.reset(route()), 0);
+    assert_eq!(refused(lab.tcp.send(client, b"x")), ErrorKind::BrokenPipe);
 }
 
 // ===== for all links ============================================================================

@@ -160,7 +160,7 @@ impl Tcp {
         how: Shutdown,
     ) -> io::Result<()> {
         let end = self.end(id);
-        if end.stage != Stage::Connected {
+        if !end.is_connected() {
             return Err(Errno::NOTCONN.into());
         }
         let ends_writing = how != Shutdown::Read && !end.writes_no_more;
@@ -185,10 +185,7 @@ impl Tcp {
 
     pub(in crate::sim::network) fn peer_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         let end = &self.ends[&id];
-        match end.stage {
-            Stage::Connected => Ok(end.peer),
-            Stage::Connecting | Stage::Over => Err(Errno::NOTCONN.into()),
-        }
+        if end.is_connected() { Ok(end.peer) } else { Err(Errno::NOTCONN.into()) }
     }
 
     pub(in crate::sim::network) fn nodelay(&mut self, id: SocketId) -> &mut bool {

@@ -48,7 +48,8 @@ impl Tcp {
     /// Resets all connections between two hosts; how many they were is returned.
     pub(in crate::sim::network) fn reset(&mut self, (a, b): Route) -> usize {
         let between = |end: &End| end.route() == (a, b) || end.route() == (b, a);
-        let is_hit = |end: &End| end.stage != Stage::Over && end.other != NOBODY && between(end);
+        let is_alive = |end: &End| end.stage != Stage::Over && !end.is_ended();
+        let is_hit = |end: &End| is_alive(end) && end.other != NOBODY && between(end);
         let hit: Vec<SocketId> =
             self.ends.iter().filter(|(_, end)| is_hit(end)).map(|(id, _)| *id).collect();
         let mut connections = BTreeSet::new();

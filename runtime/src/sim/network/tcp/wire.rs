@@ -9,13 +9,14 @@ use rustix::io::Errno;
 use super::{ATTEMPTS, Change, Coming, NOBODY, Packet, Route, SocketId, Stage, Tcp, What};
 use crate::reactor::wait::Report;
 use crate::sim::random::Random;
+use crate::world::deadline;
 
 impl Tcp {
     pub(super) fn send_first_packet(&mut self, from: SocketId, attempt: u32) {
         let route = self.end(from).route();
         self.put_on_its_way(Packet { route, from, to: NOBODY, what: What::Syn });
         let again = Coming::Again { from, attempt: attempt + 1 };
-        let again = self.schedule(self.now + Duration::from_secs(1 << attempt), again);
+        let again = self.schedule(deadline(self.now, Duration::from_secs(1 << attempt)), again);
         self.end(from).again = Some(again);
     }
 
@@ -24,11 +25,11 @@ impl Tcp {
         self.put_on_its_way(Packet { route: end.route(), from: id, to: end.other, what });
     }
 
-    /// Answers a packet for an end that is gone, or that never was.
-    fn refuse(&mut self, packet: &Packet) {
+    /// Answers a packet, also for an end that is gone, or that never was.
+    fn answer(&mut self, packet: &Packet, what: What) {
         let route = (packet.route.1, packet.route.0);
         let (from, to) = (packet.to, packet.from);
-        self.put_on_its_way(Packet { route, from, to, what: What::Rst });
+        self.put_on_its_way(Packet { route, from, to, what });
     }
 
     pub(super) fn put_on_its_way(&mut self, packet: Packet) {
@@ -46,8 +47,9 @@ impl Tcp {
             _ => 0,
         };
         let busy_until = self.busy_until.entry(packet.route).or_insert(self.now);
-        *busy_until = self.now.max(*busy_until) + link.time_for(bytes);
-        let mut arrival = *busy_until + link.latency + up_to(link.jitter, &mut self.random);
+        *busy_until = deadline(self.now.max(*busy_until), link.time_for(bytes));
+        let on_its_way = link.latency.saturating_add(up_to(link.jitter, &mut self.random));
+        let mut arrival = deadline(*busy_until, on_its_way);
         if let Some(end) = self.ends.get_mut(&packet.to) {
             arrival = arrival.max(end.last_arrival);
             end.last_arrival = arrival;
@@ -110,9 +112,12 @@ impl Tcp {
         if let What::Syn = packet.what {
             return self.begin_connection(&packet);
         }
+        if let What::Fin = packet.what {
+            self.answer(&packet, What::FinAck);
+        }
         let Some(end) = self.ends.get_mut(&packet.to) else {
             if let What::Data(_) | What::SynAck = packet.what {
-                self.refuse(&packet);
+                self.answer(&packet, What::Rst);
             }
             return;
         };
@@ -137,6 +142,11 @@ impl Tcp {
                 }
             }
             What::Fin => end.has_ended = true,
+            // Nobody waits for that.
+            What::FinAck => {
+                end.end_is_known = true;
+                return;
+            }
             What::Rst => {
                 let error = match (end.stage, end.has_ended) {
                     (Stage::Connecting, _) => Errno::CONNREFUSED,
@@ -158,7 +168,7 @@ impl Tcp {
         };
         let (local, peer) = (client.peer, client.local);
         let Some(listener) = self.who_listens(local) else {
-            return self.refuse(packet);
+            return self.answer(packet, What::Rst);
         };
         let listening = self.listener(listener);
         if listening.queue.len() + listening.half_made > listening.asked.backlog {
@@ -211,7 +221,7 @@ impl Tcp {
     /// The connection is over. What has been received can still be read.
     fn fail(&mut self, id: SocketId, error: Errno) {
         let Some(end) = self.ends.get_mut(&id) else { return };
-        if end.stage == Stage::Over {
+        if end.stage == Stage::Over || end.is_ended() {
             return;
         }
         if let Some(listener) = end.made_by {

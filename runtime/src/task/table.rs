@@ -507,4 +507,22 @@ mod tests {
             assert_eq!(pair[1], pair[0] + (pair[0] / 8).max(FEWEST_NEW_SLOTS));
         }
     }
+
+    #[test]
+    fn the_record_of_an_ended_task_is_used_again_and_no_more_are_kept_than_are_worth_it() {
+        crate::run(async {
+            let event_loop = crate::event_loop::current().unwrap();
+            let spare = || event_loop.tasks.spare.borrow().len();
+            for _ in 0..3 {
+                crate::spawn(async {}).await.unwrap();
+                assert_eq!(spare(), 1);
+            }
+            let crowd: Vec<_> = (0..SPARE_RECORDS + 10).map(|_| crate::spawn(async {})).collect();
+            assert_eq!(spare(), 0);
+            for one in crowd {
+                one.await.unwrap();
+            }
+            assert_eq!(spare(), SPARE_RECORDS);
+        });
+    }
 }

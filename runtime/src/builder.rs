@@ -6,16 +6,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event::{Event, Listener};
+use crate::base::event::{Event, Listener};
+use crate::base::world::World;
 use crate::event_loop::{self, EventLoop};
 use crate::offload::ThreadPool;
-use crate::reactor::Reactor;
+use crate::reactor::Backend;
 #[cfg(feature = "record")]
 use crate::record::{self, Sink, Target};
 use crate::runtime::Runtime;
 use crate::sim;
-use crate::task::deque::Ready;
-use crate::world::World;
 
 /// How many turns the loop takes between two looks outside, unless it is told otherwise.
 const POLLS_BETWEEN_LOOKS: u32 = 64;
@@ -292,8 +291,8 @@ fn real_loop(settings: Settings) -> io::Result<Rc<EventLoop>> {
         spin: settings.spin,
         report_stalls: settings.report_stalls,
     };
-    let world = Ready::new(World::Real);
-    Ok(Rc::new(EventLoop::new(settings, world, Reactor::new()?, Box::new(jobs))))
+    let world = World::Real;
+    Ok(Rc::new(EventLoop::new(settings, world, Backend::kernel()?, Box::new(jobs))))
 }
 
 impl fmt::Debug for Builder {

@@ -23,16 +23,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use crate::base::panics::catching;
+use crate::base::place::{Place, Why};
+use crate::base::turn;
+use crate::base::world;
 use crate::builder::{Builder, Settings};
-use crate::event::{Place, Why};
 use crate::event_loop::{self, EventLoop};
 use crate::handle::Handle;
 use crate::net::{PAUSE, Setbacks, TcpListener, TcpStream, ToSocketAddrs, resolve};
 use crate::runtime::{RunError, Runtime};
-use crate::task::body::catching;
 use crate::time::Sleep;
-use crate::turn;
-use crate::world;
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///
@@ -132,7 +132,7 @@ where
 /// A simulation has one thread and one clock.
 fn refuse_in_a_simulation() -> io::Result<()> {
     let around = event_loop::current();
-    let is_real = |event_loop: &Rc<EventLoop>| event_loop.ready.world().has_other_threads();
+    let is_real = |event_loop: &Rc<EventLoop>| event_loop.tasks.world.has_other_threads();
     if !world::is_in_a_simulated_job() && around.as_ref().is_none_or(is_real) {
         return Ok(());
     }

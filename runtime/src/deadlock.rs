@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::{Place, Why};
-use crate::event_loop::EventLoop;
-use crate::locks;
+use crate::base::clock::Clock;
+use crate::base::lock_graph;
+use crate::base::place::{Place, Why};
 use crate::task::Id;
-use crate::task::waker::Record;
+use crate::task::record::Record;
+use crate::task::tasks::Tasks;
 
 /// Who waits for what when nothing can happen any more.
 ///
@@ -44,9 +45,9 @@ pub struct Waiting {
 }
 
 impl Deadlock {
-    pub(crate) fn of(event_loop: &EventLoop) -> Deadlock {
-        let records = event_loop.tasks.records();
-        let now = event_loop.looked_at_ms();
+    pub(crate) fn of(tasks: &Tasks, clock: &Clock) -> Deadlock {
+        let records = tasks.table.records();
+        let now = clock.looked_at_ms();
         let by_number = records.iter().map(|record| (record.id().number, record.id())).collect();
         let tasks = records.iter().map(|record| Waiting::of(record, &by_number, now)).collect();
         let mut deadlock = Deadlock { tasks, circle: Vec::new() };
@@ -100,7 +101,7 @@ impl Waiting {
         let (awaits, at) = match why {
             Why::Join => (by_number.get(&place.number()).copied(), Place::UNKNOWN),
             // The lock may have been handed on since the task parked.
-            Why::Lock => locks::awaited_by(record.id()).unwrap_or((None, Place::UNKNOWN)),
+            Why::Lock => lock_graph::awaited_by(record.id()).unwrap_or((None, Place::UNKNOWN)),
             _ => (None, place),
         };
         Waiting {

@@ -9,13 +9,15 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::event::{self, Place, Warning};
+use crate::base::panics::catching;
+use crate::base::place::Place;
+use crate::base::turn;
+use crate::base::warning::{self, Warning};
 use crate::event_loop::{self, EventLoop};
 use crate::runtime::Runtime;
-use crate::task::body::{TaskBody, catching};
-use crate::task::deque::{Inbox, Message, RemoteSpawn};
+use crate::task::body::TaskBody;
+use crate::task::inbox::{Inbox, Message, RemoteSpawn};
 use crate::task::{Id, JoinError};
-use crate::turn;
 
 /// Reaches a runtime from any thread. Clones reach the same one.
 ///
@@ -36,7 +38,7 @@ impl Runtime {
 
 impl Handle {
     fn of(event_loop: &EventLoop) -> Handle {
-        Handle { inbox: event_loop.inbox.clone(), _alive: event_loop.handles.clone() }
+        Handle { inbox: event_loop.tasks.inbox.clone(), _alive: event_loop.handles.clone() }
     }
 
     /// The handle of the runtime that is running on this thread, if one is.
@@ -230,7 +232,7 @@ impl<T> Drop for RemoteHandle<T> {
         if let Delivery::Here(Err(error)) = &left
             && error.is_panic()
         {
-            event::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
+            warning::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
         }
         catching(|| drop(left));
     }

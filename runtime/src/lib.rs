@@ -70,7 +70,6 @@ compile_error!(
     "popleft runs on Linux, macOS and the BSDs. On Windows use WSL, the Windows Subsystem for Linux."
 );
 
-pub mod event;
 pub mod generator;
 pub mod net;
 #[cfg(feature = "record")]
@@ -82,31 +81,25 @@ pub mod sync;
 pub mod task;
 pub mod time;
 
-mod access;
-mod atomics;
+mod base;
 mod builder;
 mod cores;
 mod deadlock;
 mod event_loop;
 mod handle;
-mod locks;
 #[cfg(all(test, loom))]
 mod loom_tests;
-mod network;
 mod offload;
-mod peak;
 mod reactor;
 mod runtime;
-mod spawn;
 mod stall;
 mod timers;
-mod turn;
-mod world;
 
+pub use base::event;
 pub use builder::{Builder, run, try_run};
 pub use cores::{Core, CoreListener, cores};
 pub use handle::{Handle, RemoteHandle};
 pub use offload::spawn_blocking;
 pub use runtime::{RunError, Runtime};
-pub use spawn::{spawn, yield_now};
+pub use task::spawn::{spawn, yield_now};
 pub use task::{JoinError, JoinHandle};

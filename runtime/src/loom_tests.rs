@@ -15,13 +15,13 @@ use loom::thread;
 
 use crate::stall::nothing_can_come;
 use crate::task::Id;
-use crate::task::deque::{Inbox, Message, OnItsWay};
+use crate::task::inbox::{Inbox, Message, OnItsWay};
 
 /// One parked task, its loop's inbox, and those who may wake it.
 struct Parked {
     inbox: Inbox,
     on_its_way: OnItsWay,
-    doorbell: Notify,
+    notifier: Notify,
     /// How many others hold the task's waker. Given up as the owner of an `Arc` gives up: with a
     /// release.
     owners: AtomicUsize,
@@ -36,7 +36,7 @@ impl Parked {
         Arc::new(Parked {
             inbox: Inbox::new(None),
             on_its_way: OnItsWay::new(),
-            doorbell: Notify::new(),
+            notifier: Notify::new(),
             owners: AtomicUsize::new(wakers),
             done: (0..wakers).map(|_| AtomicBool::new(false)).collect(),
         })
@@ -48,7 +48,7 @@ impl Parked {
         if self.on_its_way.begin()
             && self.inbox.leave(Message::Wake(TASK)).is_ok_and(|is_asleep| is_asleep)
         {
-            self.doorbell.notify();
+            self.notifier.notify();
         }
         self.owners.fetch_sub(1, Release);
     }
@@ -66,7 +66,7 @@ impl Parked {
                     return false;
                 }
                 if self.inbox.fall_asleep() {
-                    self.doorbell.wait();
+                    self.notifier.wait();
                     self.inbox.wake_up();
                 }
             }

@@ -9,13 +9,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::task::Waker;
 
-use crate::event::{self, Listener, Place};
+use crate::base::event::{self, Listener};
+use crate::base::panics::catching;
+use crate::base::place::Place;
+use crate::base::turn;
 use crate::event_loop::{self, EventLoop, Returned};
-use crate::task::body::{Body, Plain, TaskBody, catching};
+use crate::task::body::{Body, Plain, TaskBody};
+use crate::task::record::Name;
 use crate::task::table::NewTask;
-use crate::task::waker::Name;
 use crate::task::{Id, JoinError};
-use crate::turn;
 
 /// A loop with its tasks, timers, sources and thread pool.
 ///
@@ -145,8 +147,8 @@ impl Drop for Runtime {
         // What tasks hold may wake, spawn, or give timers back while it is dropped; all that is
         // meant for this loop, whichever runs on this thread.
         let _entered = event_loop::enter(self.event_loop.clone());
-        self.event_loop.tasks.close();
-        let unread = self.event_loop.inbox.close();
+        self.event_loop.tasks.table.close();
+        let unread = self.event_loop.tasks.inbox.close();
         catching(|| drop(unread));
         self.event_loop.jobs.shut_down();
     }
@@ -169,7 +171,7 @@ impl<'a> MainTask<'a> {
         let name = Name(event_loop.name.clone().into_boxed_str());
         let new = NewTask { name: Some(Box::new(name)), spawned_at: at, waits_for: None };
         let mut own_waker = None;
-        let id = event_loop.spawn(new, |waker| {
+        let id = event_loop.tasks.spawn(new, 0, |waker| {
             own_waker = Some(waker);
             None
         });
@@ -180,7 +182,7 @@ impl<'a> MainTask<'a> {
 
 impl Drop for MainTask<'_> {
     fn drop(&mut self) {
-        self.event_loop.tasks.remove_main(self.id);
+        self.event_loop.tasks.table.remove_main(self.id);
     }
 }
 

@@ -18,12 +18,12 @@ use signal_hook::low_level;
 
 pub use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::event::Why;
+use crate::base::place::Why;
+use crate::base::turn;
+use crate::base::world::{Hearing, World};
 use crate::event_loop;
 use crate::net::Async;
 use crate::reactor::source::Way;
-use crate::turn;
-use crate::world::{Hearing, World};
 
 /// Waits for Ctrl-C (SIGINT), counted from this call.
 ///
@@ -75,7 +75,7 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
             format!("signal {signal} cannot be caught"),
         ));
     }
-    let world = event_loop::current().map(|event_loop| event_loop.ready.world().clone());
+    let world = event_loop::current().map(|event_loop| event_loop.tasks.world.clone());
     let from = match world {
         Some(World::Simulated(simulation)) if is_known(signal) => {
             From::Simulation(simulation.listen(signal))

@@ -14,16 +14,16 @@
 //! and the inbox is asked again after that. Whoever was missed by the count has sent before.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
-use crate::atomics::fence;
+use crate::base::atomics::fence;
+use crate::base::clock::Clock;
+use crate::base::warning::{Warning, warn};
+use crate::base::world::Until;
 use crate::deadlock::Deadlock;
-use crate::event::{Warning, warn};
-use crate::event_loop::EventLoop;
-use crate::task::deque::Inbox;
-use crate::world::Until;
+use crate::task::inbox::Inbox;
+use crate::task::tasks::Tasks;
 
 /// How long the loop hopes for another thread before it says that it does.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -79,31 +79,39 @@ impl Hope {
     }
 }
 
-/// Nothing is known that could happen. How long to wait for the unknown; `None` if there is no
-/// hope.
-pub(crate) fn how_long_to_hope(event_loop: &EventLoop) -> Option<Until> {
-    let hope = &event_loop.hope;
-    // The first time there is no need to wait before one looks for wakers. After that it is done
-    // once a second at most: it looks at every task.
-    let check_at = hope.check_at.get();
-    if let Some(check_at) = check_at
-        && event_loop.looked_at() < check_at
-    {
-        return Some(Until::Deadline(check_at));
+impl Hope {
+    /// Nothing is known that could happen. How long to wait for the unknown; `None` if there is no
+    /// self. `handles`: whether anybody has a handle of the loop.
+    pub(crate) fn how_long_to_hope(
+        &self,
+        tasks: &Tasks,
+        clock: &Clock,
+        handles: bool,
+    ) -> Option<Until> {
+        // The first time there is no need to wait before one looks for wakers. After that it is done
+        // once a second at most: it looks at every task.
+        let check_at = self.check_at.get();
+        if let Some(check_at) = check_at
+            && clock.looked_at() < check_at
+        {
+            return Some(Until::Deadline(check_at));
+        }
+        let somebody_could_send =
+            || tasks.world.has_other_threads() && (handles || tasks.table.wakers_are_elsewhere());
+        if nothing_can_come(&tasks.inbox, somebody_could_send) {
+            self.found.replace(Some(print_report(tasks, clock, Verdict::Certain)));
+            return None;
+        }
+        let was_quiet = check_at.is_some() && !self.heard.replace(false);
+        if was_quiet && self.reports && !self.told.replace(true) {
+            print_report(tasks, clock, Verdict::Likely);
+        }
+        let patience = if was_quiet { self.patience.get() * 2 } else { PATIENCE };
+        self.patience.set(patience.min(LONGEST_PATIENCE));
+        let next = clock.now() + self.patience.get();
+        self.check_at.set(Some(next));
+        Some(Until::Deadline(next))
     }
-    if nothing_can_come(&event_loop.inbox, || somebody_could_wake_a_task(event_loop)) {
-        print_report(event_loop, Verdict::Certain);
-        return None;
-    }
-    let was_quiet = check_at.is_some() && !hope.heard.replace(false);
-    if was_quiet && hope.reports && !hope.told.replace(true) {
-        print_report(event_loop, Verdict::Likely);
-    }
-    let patience = if was_quiet { hope.patience.get() * 2 } else { PATIENCE };
-    hope.patience.set(patience.min(LONGEST_PATIENCE));
-    let next = event_loop.now() + hope.patience.get();
-    hope.check_at.set(Some(next));
-    Some(Until::Deadline(next))
 }
 
 /// The verdict: no other thread has sent anything, and none ever can.
@@ -119,11 +127,6 @@ pub(crate) fn nothing_can_come(inbox: &Inbox, somebody_could_send: impl FnOnce()
     inbox.is_empty()
 }
 
-fn somebody_could_wake_a_task(event_loop: &EventLoop) -> bool {
-    event_loop.ready.world().has_other_threads()
-        && (Arc::strong_count(&event_loop.handles) > 1 || event_loop.tasks.wakers_are_elsewhere())
-}
-
 enum Verdict {
     /// Nothing can ever happen.
     Certain,
@@ -131,14 +134,12 @@ enum Verdict {
     Likely,
 }
 
-fn print_report(event_loop: &EventLoop, verdict: Verdict) {
+fn print_report(tasks: &Tasks, clock: &Clock, verdict: Verdict) -> Deadlock {
     // Tasks have had their turns, and may have taken long, since it was read.
-    event_loop.look_at_the_clock();
-    let deadlock = Deadlock::of(event_loop);
+    clock.look();
+    let deadlock = Deadlock::of(tasks, clock);
     warn(Warning::Stall(report(&deadlock, &verdict)));
-    if let Verdict::Certain = verdict {
-        event_loop.hope.found.replace(Some(deadlock));
-    }
+    deadlock
 }
 
 fn report(deadlock: &Deadlock, verdict: &Verdict) -> String {

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::event::{Cause, Event, tell};
-use crate::peak::{self, PeakOfSlab};
-use crate::task::waker::LocalWaker;
-use crate::turn;
+use crate::base::event::{Cause, Event, tell};
+use crate::base::peak::{self, PeakOfSlab};
+use crate::base::turn;
+use crate::task::local_waker::LocalWaker;
 
 /// A heap smaller than this is not worth tidying.
 const SMALL: usize = 64;

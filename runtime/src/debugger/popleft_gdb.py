@@ -74,6 +74,15 @@ def inside_cell(value):
             return value
 
 
+def shared(value):
+    """What an Rc points to."""
+    return pointer(value).dereference()["value"]
+
+
+def tasks_of(event_loop):
+    return shared(event_loop["tasks"])
+
+
 def vec(value):
     element = value.type.strip_typedefs().template_argument(0)
     start = pointer(value["buf"]).cast(element.pointer())
@@ -260,19 +269,19 @@ gdb.events.stop.connect(note_stop)
 
 def life_of(event_loop):
     """For how many milliseconds the loop has lived, and what to say if it may be more."""
-    looked_at = number(event_loop["looked_at_ms"])
-    if variant(event_loop["ready"]["world"])[0] != "Real":
+    looked_at = number(event_loop["clock"]["looked_at_ms"])
+    if variant(tasks_of(event_loop)["world"])[0] != "Real":
         return looked_at, ""  # its clock stands still between two looks
     connection = getattr(gdb.selected_inferior(), "connection", None)
     if stopped_at is None or getattr(connection, "type", "") != "native":
         return looked_at, "at least "
-    lived = (stopped_at - nanoseconds(event_loop["started"])) // 1_000_000
+    lived = (stopped_at - nanoseconds(event_loop["clock"]["started"])) // 1_000_000
     return max(looked_at, lived), ""
 
 
 def tasks(event_loop):
     """The tasks that have not ended, in the order in which they were spawned."""
-    slots = inside_cell(event_loop["tasks"]["slots"])
+    slots = inside_cell(tasks_of(event_loop)["table"]["slots"])
     turn = running_task(event_loop)
     running = None if turn is None else turn[0]
     found = [Task(event_loop, slot, running) for _, slot in slab(slots)]
@@ -283,7 +292,7 @@ def place(row):
     """`file:line` of a place by its number; None when it is not known."""
     if row in (1, 2):
         return "via AsyncRead" if row == 1 else "via AsyncWrite"
-    table = some(inside_cell(static("popleft::event::PLACES")))
+    table = some(inside_cell(static("popleft::base::place::PLACES")))
     rows = [] if table is None else vec(table["rows"])
     return location(rows[row - 3]) if 3 <= row < 3 + len(rows) else None
 
@@ -657,7 +666,7 @@ def print_table(head, rows):
 def show_ready(argument):
     for event_loop in each_loop():
         titles = {task.id: task.title() for task in tasks(event_loop)}
-        deque = vec_deque(inside_cell(event_loop["ready"]["tasks"]))
+        deque = vec_deque(inside_cell(tasks_of(event_loop)["ready"]["tasks"]))
         numbers = [int(id["number"]) for id in deque]
         if not numbers:
             print("the deque is empty")
@@ -669,12 +678,13 @@ def show_timers(argument):
     for event_loop in each_loop():
         known = {task.id: task.title() for task in tasks(event_loop)}
         by_address = {task.address: task.title() for task in tasks(event_loop)}
-        rows = dict(slab(inside_cell(event_loop["timers"]["rows"])))
-        started = nanoseconds(event_loop["timers"]["started"])
-        looked_at = nanoseconds(event_loop["looked_at"])
-        heap = vec(inside_cell(event_loop["timers"]["heap"])["data"])
+        timers = shared(event_loop["timers"])
+        rows = dict(slab(inside_cell(timers["rows"])))
+        started = nanoseconds(timers["started"])
+        looked_at = nanoseconds(event_loop["clock"]["looked_at"])
+        heap = vec(inside_cell(timers["heap"])["data"])
         entries = [entry[entry.type.strip_typedefs().fields()[0]] for entry in heap]
-        entries += vec(inside_cell(event_loop["timers"]["fresh"]))
+        entries += vec(inside_cell(timers["fresh"]))
         found = []
         for entry in entries:
             row = rows.get(int(entry["row"]))

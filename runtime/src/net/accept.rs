@@ -174,8 +174,8 @@ impl fmt::Debug for Accept<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Connection, Listener, Watch};
-    use crate::reactor::wait::Interest;
+    use crate::base::network::{Connection, Listener, Watch};
+    use crate::base::poller::Interest;
     use std::rc::Rc;
 
     #[test]

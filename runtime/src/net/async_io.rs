@@ -11,13 +11,14 @@ use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::event::{Event, Found, Place, Why, tell};
-use crate::event_loop::{self, EventLoop};
-use crate::network::{Network, Watched};
+use crate::base::event::{Event, Found, tell};
+use crate::base::network::{Network, Watched};
+use crate::base::place::{Place, Why};
+use crate::base::turn::{self, At};
+use crate::event_loop;
 use crate::reactor::nonblocking::Mode;
-use crate::reactor::number_of;
 use crate::reactor::source::{Source, Ticket, Way};
-use crate::turn::{self, At};
+use crate::reactor::{Reactor, number_of};
 
 /// Any file descriptor that can be watched, with futures for its operations.
 ///
@@ -48,14 +49,14 @@ use crate::turn::{self, At};
 /// });
 /// ```
 pub struct Async<T> {
-    event_loop: Rc<EventLoop>,
+    reactor: Rc<Reactor>,
     source: Rc<Source<T>>,
 }
 
 impl<T> Drop for Async<T> {
     /// The watch ends here; the descriptor is closed after that, with the last field.
     fn drop(&mut self) {
-        self.event_loop.reactor.deregister(self.source.key);
+        self.reactor.deregister(self.source.key);
         let source = number_of(self.source.key);
         tell(|| Event::Deregister { source, task: turn::task_if_any() });
     }
@@ -138,12 +139,12 @@ impl<T: Watched> Async<T> {
         let source = event_loop.reactor.register(io, mode)?;
         let number = number_of(source.key);
         tell(|| Event::Register { source: number, task: turn::task_if_any() });
-        Ok(Async { event_loop, source })
+        Ok(Async { reactor: event_loop.reactor.clone(), source })
     }
 
     /// Whether the runtime that it belongs to is running on this thread.
     pub(super) fn is_at_home(&self) -> bool {
-        self.event_loop.is_running_here()
+        self.reactor.is_running_here()
     }
 
     /// Ends the watch and returns the descriptor, blocking or not as it came to [`Async::new`].
@@ -180,7 +181,7 @@ impl<T: Watched> Async<T> {
         place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        if !self.event_loop.is_running_here() {
+        if !self.reactor.is_running_here() {
             return Poll::Ready(Err(used_elsewhere()));
         }
         ready!(turn::take_share(cx));
@@ -200,7 +201,7 @@ impl<T: Watched> Async<T> {
                 }
             }
         }
-        let reactor = &self.event_loop.reactor;
+        let reactor = &self.reactor;
         match holder {
             Holder::Future(ticket) => reactor.wait_for(&self.source, way, ticket, cx.waker())?,
             Holder::Nobody => reactor.wait_unheld(&self.source, way, cx.waker())?,
@@ -229,7 +230,7 @@ impl<T: Watched> Async<T> {
     #[inline]
     pub(super) fn stop_waiting(&self, way: Way, ticket: &mut Option<Ticket>) {
         if ticket.is_some() {
-            self.event_loop.reactor.stop_waiting(&self.source, way, ticket);
+            self.reactor.stop_waiting(&self.source, way, ticket);
         }
     }
 }
@@ -270,7 +271,7 @@ pub(super) enum Holder<'a> {
 
 /// Asks the running loop's network, if its world has one that is simulated.
 pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
-    event_loop::current()?.ready.world().network().map(ask)
+    event_loop::current()?.tasks.world.network().map(ask)
 }
 
 /// Fails when the running loop is simulated: it watches no descriptors of the system.

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol};
 
 use super::async_io::simulated;
 use super::stream::sealed::Bytes;
-use crate::network::{Connection, Listen, Listener, Watchable, Watched};
+use crate::base::network::{Connection, Listen, Listener, Watchable, Watched};
 
 /// A TCP connection in whichever world.
 pub enum TcpSocket {

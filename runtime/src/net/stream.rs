@@ -14,10 +14,10 @@ use futures_lite::io::{AsyncRead, AsyncWrite};
 
 use super::async_io::{Async, Holder, Wait};
 use super::socket::{TcpSocket, descriptor_of, make_nonblocking, not_of_the_system};
-use crate::event::Place;
-use crate::network::Watched;
+use crate::base::network::Watched;
+use crate::base::place::Place;
+use crate::base::turn;
 use crate::reactor::source::Way;
-use crate::turn;
 
 /// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
 /// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
@@ -44,7 +44,7 @@ pub(super) mod sealed {
     use std::io::{self, IoSlice, IoSliceMut};
     use std::net::Shutdown;
 
-    use crate::network::Watched;
+    use crate::base::network::Watched;
 
     /// A system's socket, and what a stream holds in its place: the same, or one that may as well
     /// be simulated.
@@ -584,7 +584,7 @@ impl<T: Socket> AsyncWrite for Stream<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
+    use crate::base::event::Event;
     use std::cell::Cell;
     use std::os::unix::net::UnixStream;
 

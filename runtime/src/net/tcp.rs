@@ -16,7 +16,7 @@ use super::socket::{
     ListeningSocket, TcpSocket, descriptor_of, make_nonblocking, new_socket, not_of_the_system,
 };
 use super::stream::{Stream, unless_empty};
-use crate::network::Listen;
+use crate::base::network::Listen;
 use crate::reactor::source::Way;
 
 /// How many connections wait to be accepted, unless the system's limit is lower.

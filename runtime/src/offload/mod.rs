@@ -7,6 +7,7 @@
 mod pool;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -15,14 +16,16 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use crate::event::{self, Event, Place, Why, tell};
-use crate::event_loop::{self, EventLoop};
-use crate::task::body::{TaskBody, catching};
-use crate::task::deque::{Inbox, Message};
+use crate::base::event::{self, Event, tell};
+use crate::base::panics::catching;
+use crate::base::place::{Place, Why};
+use crate::base::turn::{self, At};
+use crate::base::world::Job;
+use crate::event_loop;
+use crate::task::body::TaskBody;
+use crate::task::inbox::{Inbox, Message};
 use crate::task::table::NewTask;
 use crate::task::{Id, JoinError, JoinHandle};
-use crate::turn::{self, At};
-use crate::world::Job;
 
 pub(crate) use pool::ThreadPool;
 
@@ -77,21 +80,21 @@ where
     // The task has nothing to do before its job is done, so it begins as one that waits.
     let spawned_at = Place::of(at);
     let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
-    let task = event_loop.spawn(new, |waker| {
+    let task = event_loop.tasks.spawn(new, event_loop.clock.looked_at_ms(), |waker| {
         let exchange = Arc::new(Exchange::new(work, waker.clone()));
         job = Some(exchange.clone());
-        let outcome = Outcome::expect(exchange, event_loop.clone());
+        let outcome = Outcome::expect(exchange, event_loop.pending_jobs.clone());
         Some(Box::pin(TaskBody::new(outcome, waker)))
     });
     if let Some(job) = job {
         tell(|| Event::JobSubmit { task, at: spawned_at });
         let job = match event::is_heard() {
-            true => Arc::new(ToldJob { job, task, inbox: event_loop.inbox.clone() }),
+            true => Arc::new(ToldJob { job, task, inbox: event_loop.tasks.inbox.clone() }),
             false => job,
         };
         event_loop.jobs.submit(job);
     }
-    JoinHandle::new(task, event_loop)
+    JoinHandle::new(task, event_loop.tasks.clone())
 }
 
 /// A job whose beginning is an event. Nobody listens on the pool's threads, so the loop is sent
@@ -230,15 +233,15 @@ where
 /// The future of the task that waits for a job.
 struct Outcome<F, T> {
     exchange: Arc<Exchange<F, T>>,
-    /// The loop that counts this job among what it is owed.
-    event_loop: Rc<EventLoop>,
+    /// The loop counts this job among them.
+    pending_jobs: Rc<Cell<usize>>,
     has_result: bool,
 }
 
 impl<F, T> Outcome<F, T> {
-    fn expect(exchange: Arc<Exchange<F, T>>, event_loop: Rc<EventLoop>) -> Self {
-        event_loop.owed.set(event_loop.owed.get() + 1);
-        Outcome { exchange, event_loop, has_result: false }
+    fn expect(exchange: Arc<Exchange<F, T>>, pending_jobs: Rc<Cell<usize>>) -> Self {
+        pending_jobs.set(pending_jobs.get() + 1);
+        Outcome { exchange, pending_jobs, has_result: false }
     }
 }
 
@@ -263,7 +266,7 @@ impl<F, T> Future for Outcome<F, T> {
 
 impl<F, T> Drop for Outcome<F, T> {
     fn drop(&mut self) {
-        self.event_loop.owed.set(self.event_loop.owed.get() - 1);
+        self.pending_jobs.set(self.pending_jobs.get() - 1);
         if !self.has_result {
             self.exchange.give_up();
         }

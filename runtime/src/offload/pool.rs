@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use crate::world::{Job, Jobs};
+use crate::base::world::{Job, Jobs};
 
 /// Threads that run what would block the loop.
 pub(crate) struct ThreadPool {

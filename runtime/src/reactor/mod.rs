@@ -11,32 +11,35 @@
 pub(crate) mod nonblocking;
 pub(crate) mod source;
 mod unheld;
-pub(crate) mod wait;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use slab::Slab;
 
-use crate::event::{Cause, Event, tell};
-use crate::network::{Watchable, Watched};
-use crate::peak::PeakOfSlab;
-use crate::task::body::catching;
-use crate::task::waker::LocalWaker;
-use crate::turn;
-use crate::world::Simulation;
+use crate::base::event::{Cause, Event, tell};
+use crate::base::network::{Interest, Report, Watchable, Watched};
+use crate::base::panics::catching;
+use crate::base::peak::PeakOfSlab;
+use crate::base::poller::{Notifier, Poller};
+use crate::base::turn;
+use crate::base::world::{Simulation, Until};
+use crate::task::inbox::Inbox;
+use crate::task::local_waker::LocalWaker;
 use nonblocking::{Mode, Switched};
 use source::{Source, Ticket, Way};
 use unheld::Unheld;
-use wait::{Doorbell, Interest, Report, Until, Waiter};
 
 /// The sources of one loop.
 pub(crate) struct Reactor {
-    outside: Outside,
+    backend: Backend,
+    /// Tells the loop from others.
+    inbox: Arc<Inbox>,
     sources: RefCell<Slab<Rc<Source<dyn Watched>>>>,
     next_generation: Cell<usize>,
     peak: PeakOfSlab,
@@ -52,8 +55,8 @@ pub(crate) struct Reactor {
 }
 
 /// Whom the reactor asks what is ready.
-enum Outside {
-    Kernel(Waiter),
+pub(crate) enum Backend {
+    Kernel(Poller),
     /// There is no kernel: what is not simulated cannot be watched.
     Simulated(Rc<dyn Simulation>),
 }
@@ -70,20 +73,26 @@ fn row_of(key: usize) -> usize {
     key & ((1 << GENERATION) - 1)
 }
 
+impl Backend {
+    pub(crate) fn kernel() -> io::Result<Self> {
+        Ok(Backend::Kernel(Poller::new()?))
+    }
+
+    /// `None` where there is no other thread that could use it.
+    pub(crate) fn notifier(&self) -> Option<Notifier> {
+        match self {
+            Backend::Kernel(poller) => Some(poller.notifier()),
+            Backend::Simulated(_) => None,
+        }
+    }
+}
+
 impl Reactor {
-    /// A reactor that asks the kernel.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Reactor::asking(Outside::Kernel(Waiter::new()?)))
-    }
-
-    /// One that asks `simulation`, and has nothing of the kernel's.
-    pub(crate) fn simulated(simulation: Rc<dyn Simulation>) -> Self {
-        Reactor::asking(Outside::Simulated(simulation))
-    }
-
-    fn asking(outside: Outside) -> Self {
+    /// The reactor of the loop whose inbox this is.
+    pub(crate) fn new(backend: Backend, inbox: Arc<Inbox>) -> Self {
         Reactor {
-            outside,
+            backend,
+            inbox,
             sources: RefCell::new(Slab::new()),
             next_generation: Cell::new(0),
             peak: PeakOfSlab::default(),
@@ -95,12 +104,10 @@ impl Reactor {
         }
     }
 
-    /// `None` where there is no other thread that could ring.
-    pub(crate) fn doorbell(&self) -> Option<Doorbell> {
-        match &self.outside {
-            Outside::Kernel(waiter) => Some(waiter.doorbell()),
-            Outside::Simulated(_) => None,
-        }
+    /// Whether it is that of the loop which runs on this thread now.
+    #[inline]
+    pub(crate) fn is_running_here(&self) -> bool {
+        self.inbox.is_of_the_running_loop()
     }
 
     pub(crate) fn has_sources(&self) -> bool {
@@ -166,7 +173,7 @@ impl Reactor {
         let switched = self.switched.borrow_mut().remove(&key);
         catching(|| self.unwatch(&source, switched));
         for (_, waker) in left {
-            let_go(waker);
+            waker.discard();
         }
     }
 
@@ -220,7 +227,7 @@ impl Reactor {
         let Some(held) = ticket.take() else { return };
         if let Some(waker) = source.remove_waiter(held, way) {
             self.waiting.set(self.waiting.get() - 1);
-            let_go(waker);
+            waker.discard();
         }
     }
 
@@ -247,10 +254,10 @@ impl Reactor {
     }
 
     /// An error in a simulation.
-    pub(crate) fn kernel(&self) -> io::Result<&Waiter> {
-        match &self.outside {
-            Outside::Kernel(waiter) => Ok(waiter),
-            Outside::Simulated(_) => Err(io::Error::new(
+    pub(crate) fn kernel(&self) -> io::Result<&Poller> {
+        match &self.backend {
+            Backend::Kernel(poller) => Ok(poller),
+            Backend::Simulated(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a file descriptor of the system cannot be watched in a simulation",
             )),
@@ -264,9 +271,9 @@ impl Reactor {
         let mut reports = self.reports.take();
         let mut to_wake = self.to_wake.take();
         let until = self.ask_who_still_waits(until, &now, &mut to_wake);
-        let waited = match &self.outside {
-            Outside::Kernel(waiter) => waiter.wait(until, now, &mut reports),
-            Outside::Simulated(simulation) => {
+        let waited = match &self.backend {
+            Backend::Kernel(poller) => poller.wait(until, now, &mut reports),
+            Backend::Simulated(simulation) => {
                 simulation.wait(until, &mut reports);
                 Ok(())
             }
@@ -303,13 +310,6 @@ impl Reactor {
     }
 }
 
-/// Drops a waker. If it is a foreign one that runs somebody's code, whose panic goes no further.
-fn let_go(waker: LocalWaker) {
-    if let LocalWaker::Foreign(waker) = waker {
-        catching(|| drop(waker));
-    }
-}
-
 #[cold]
 fn another_descriptor() -> io::Error {
     io::Error::new(
@@ -322,9 +322,14 @@ fn another_descriptor() -> io::Error {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Wake;
+
+    fn reactor() -> Reactor {
+        let backend = Backend::kernel().unwrap();
+        let inbox = Arc::new(Inbox::new(backend.notifier()));
+        Reactor::new(backend, inbox)
+    }
 
     struct Flag(AtomicBool);
 
@@ -336,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_report_for_a_source_that_is_gone_is_not_taken_for_its_successor() {
-        let reactor = Reactor::new().unwrap();
+        let reactor = reactor();
         let (old, new) = UnixStream::pair().unwrap();
         let old = reactor.register(old, Mode::AsItIs).unwrap();
         reactor.deregister(old.key);
@@ -358,7 +363,7 @@ mod tests {
 
     #[test]
     fn what_was_waiting_is_forgotten_with_its_source() {
-        let reactor = Reactor::new().unwrap();
+        let reactor = reactor();
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();
         for way in [Way::Read, Way::Write] {
@@ -378,7 +383,7 @@ mod tests {
 
     #[test]
     fn only_who_writes_has_the_system_asked_for_room() {
-        let reactor = Reactor::new().unwrap();
+        let reactor = reactor();
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();
         let (mut reading, mut writing) = (None, None);

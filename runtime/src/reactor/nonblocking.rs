@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::io::ioctl_fionbio;
 
-use super::wait::saying;
+use crate::base::poller::saying;
 
 /// What registering a descriptor does to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,8 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::Waker;
 
-use super::wait::Report;
-use crate::network::{Watchable, Watched};
-use crate::task::waker::LocalWaker;
+use crate::base::network::{Report, Watchable, Watched};
+use crate::task::local_waker::LocalWaker;
 
 /// What is watched, with what the reactor knows of it. The reactor holds it without its type.
 pub(crate) struct Source<T: ?Sized> {

@@ -17,10 +17,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::source::{Claim, Source, Waiter, Way};
-use super::{Outside, Reactor};
-use crate::network::Watched;
-use crate::task::waker::LocalWaker;
-use crate::world::Until;
+use super::{Backend, Reactor};
+use crate::base::network::Watched;
+use crate::base::world::Until;
+use crate::task::local_waker::LocalWaker;
 
 /// How long the loop waits after it has asked before it asks again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ impl Reactor {
         to_wake: &mut Vec<(usize, LocalWaker)>,
     ) -> Until {
         // A simulated world knows by itself whether anything is left that could happen.
-        let others_wait = self.waiting.get() > 0 || matches!(self.outside, Outside::Simulated(_));
+        let others_wait = self.waiting.get() > 0 || matches!(self.backend, Backend::Simulated(_));
         let until = match self.unheld.before_a_sleep(until, others_wait, now) {
             Sleep::For(until) => return until,
             Sleep::Ask => Until::Now,
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_loop_asks_only_before_a_sleep_that_nobody_else_is_the_reason_for() {
-        let now = crate::world::zero();
+        let now = crate::base::world::zero();
         let unheld = Unheld::default();
         assert!(!asks(&unheld, Until::Forever, false, now));
         assert!(!unheld.add());
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_loop_asks_also_when_there_are_many() {
-        let now = crate::world::zero();
+        let now = crate::base::world::zero();
         let unheld = Unheld::default();
         (0..MANY).for_each(|_| assert!(!unheld.add()));
         assert!(!asks(&unheld, Until::Forever, true, now));

@@ -8,7 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::event::{self, End, Found, Why};
+use crate::base::event::{self, End, Found};
+use crate::base::place::Why;
 use crate::task::Id;
 
 /// The first line of a recording: what it is, and what one has to know to read it.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::entry::words::Word as _;
 use super::entry::{Cause, Entry, Event, Place, since};
-use crate::event::{self, End, Event as Told, Found, Why};
+use crate::base::event::{self, End, Event as Told, Found};
+use crate::base::place::Why;
 use crate::task::Id;
 
 /// So many words are in a block at most. They are 16 KiB.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::entry::since;
 use super::{Entry, Event, Header, Memory, trace};
-use crate::event::{Event as Told, Listener};
+use crate::base::event::{Event as Told, Listener};
+use crate::base::panics::catching;
 use crate::event_loop::EventLoop;
 use crate::task::Id;
-use crate::task::body::catching;
 
 /// Where a recording goes: [`Memory`](super::Memory), [`JsonLines`](super::JsonLines), or whatever
 /// implements this.
@@ -109,7 +109,7 @@ pub(crate) fn listener(
     }
     let recorder = Recorder {
         event_loop: event_loop.clone(),
-        start: event_loop.now(),
+        start: event_loop.clock.now(),
         next: Cell::new(0),
         last: Cell::default(),
         parked: Cell::default(),
@@ -172,7 +172,7 @@ impl Recorder {
             Told::Pending { task, .. } => self.parked.set(Some(task)),
             _ => {}
         }
-        let t = since(self.start, self.event_loop.now());
+        let t = since(self.start, self.event_loop.clock.now());
         self.last.set(t);
         t
     }
@@ -211,7 +211,7 @@ pub(super) fn complain(what: &str) {
 mod tests {
     use super::*;
     use crate::Runtime;
-    use crate::world::tests::CLOCK_READS;
+    use crate::base::world::tests::CLOCK_READS;
     use crate::yield_now;
 
     const YIELDS: usize = 100;

@@ -14,7 +14,9 @@ use super::run::POLLS_BETWEEN_LOOKS;
 use super::run::{Ended, Payload, assert_that_nothing_runs_here, run_in, text_of};
 use super::schedule::Schedule;
 use super::simulated::{Chooser, Simulated};
-use crate::event::{self, Event, Listener, Place, Warning};
+use crate::base::event::{Event, Listener};
+use crate::base::place::Place;
+use crate::base::warning::{self, Warning};
 use crate::event_loop::EventLoop;
 #[cfg(feature = "record")]
 use crate::record::{self, Sink, Target};
@@ -273,7 +275,7 @@ impl Sim {
             if matches!(warning, Warning::Panic(_))
                 || matches!(ended, Ended::Returned(_) | Ended::Panicked(_))
             {
-                event::warn(warning);
+                warning::warn(warning);
             }
         }
         let failure = |kind| Failure {

@@ -18,7 +18,8 @@ use super::search::Search;
 use super::shared::{self, Declared, Watch};
 use super::simulated::{Chooser, Simulated};
 use super::trail::Trail;
-use crate::event::{Listener, Place, Why};
+use crate::base::event::Listener;
+use crate::base::place::{Place, Why};
 
 /// How often the first schedule is repeated, to see whether the program does the same again. A
 /// program with few schedules has few other runs in which it could give itself away.

@@ -94,7 +94,7 @@ pub(crate) use run::loop_for_a_job;
 pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
-use crate::access::{self, Object};
+use crate::base::access::{self, Object};
 use simulated::Simulated;
 
 // ===== the world that is simulated here =========================================================

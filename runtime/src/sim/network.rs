@@ -27,7 +27,7 @@ pub use settings::{Link, Network};
 pub(super) use sockets::InMemory;
 
 use super::running;
-use crate::access::{self, Object};
+use crate::base::access::{self, Object};
 use settings::known_as;
 use tcp::Tcp;
 

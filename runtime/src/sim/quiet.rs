@@ -20,7 +20,7 @@ use std::thread;
 use super::failure::how_to_reproduce;
 use super::run::text_of;
 use super::running_if_any;
-use crate::event::short;
+use crate::base::place::short;
 
 /// A panic that was heard and not printed.
 #[derive(Clone, Debug, PartialEq, Eq)]

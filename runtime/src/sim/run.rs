@@ -10,13 +10,15 @@ use super::Running;
 use super::failure::FailureKind;
 use super::quiet;
 use super::simulated::{Halt, Simulated, SimulatedJobs};
-use crate::event::{self, Listener, Place, Warning};
+use crate::base::event::Listener;
+use crate::base::panics;
+use crate::base::place::Place;
+use crate::base::turn;
+use crate::base::warning::{self, Warning};
+use crate::base::world::{self, World};
 use crate::event_loop::{self, EventLoop};
-use crate::reactor::Reactor;
+use crate::reactor::Backend;
 use crate::runtime::{RunError, Runtime};
-use crate::task::deque::Ready;
-use crate::turn;
-use crate::world::{self, World};
 
 /// How many turns are taken between two looks into the inbox, as in the real loop.
 pub(super) const POLLS_BETWEEN_LOOKS: u32 = 64;
@@ -58,9 +60,9 @@ pub(super) fn run_in<F: Future>(
     at: Place,
     future: F,
 ) -> (Ended<F::Output>, Vec<Warning>) {
-    let warnings_before = event::collect_warnings(Some(Vec::new()));
+    let warnings_before = warning::collect_warnings(Some(Vec::new()));
     let ended = run_collecting(simulated, listen, at, future);
-    let mut warnings = event::collect_warnings(warnings_before).unwrap_or_default();
+    let mut warnings = warning::collect_warnings(warnings_before).unwrap_or_default();
     let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
     match (ended, unjoined) {
         (Ended::Returned(_), Some(at)) => {
@@ -122,11 +124,11 @@ fn make_loop(simulated: &Rc<Simulated>, name: String, polls_between_looks: u32) 
     };
     let event_loop = Rc::new(EventLoop::new(
         settings,
-        Ready::new(World::Simulated(simulated.clone())),
-        Reactor::simulated(simulated.clone()),
+        World::Simulated(simulated.clone()),
+        Backend::Simulated(simulated.clone()),
         Box::new(SimulatedJobs(simulated.clone())),
     ));
-    simulated.set_inbox(event_loop.inbox.clone());
+    simulated.set_inbox(event_loop.tasks.inbox.clone());
     event_loop
 }
 
@@ -140,5 +142,5 @@ pub(crate) fn loop_for_a_job(name: &str, polls_between_looks: u32) -> Option<Rc<
 
 /// The text that a panic carries.
 pub(super) fn text_of(payload: &dyn Any) -> String {
-    event::text_of(payload).unwrap_or(event::NO_TEXT).to_string()
+    panics::text_of(payload).unwrap_or(panics::NO_TEXT).to_string()
 }

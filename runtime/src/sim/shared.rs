@@ -7,8 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::access::{self, Access, Number, Object};
-use crate::event::{Cause, End, Event, Why};
+use crate::base::access::{self, Access, Number, Object};
+use crate::base::event::{Cause, End, Event};
+use crate::base::place::Why;
 use crate::task::Id;
 
 /// Data that tasks share, whose every use is known to the simulator.

@@ -17,15 +17,16 @@ use super::random::Random;
 use super::schedule::Schedule;
 use super::search::{Advice, Search};
 use super::trail::Trail;
-use crate::access::{self, Object};
-use crate::event::Cause;
+use crate::base::access::{self, Object};
+use crate::base::event::Cause;
+use crate::base::network::Network as _;
+use crate::base::network::Report;
+use crate::base::panics::catching;
+use crate::base::turn;
+use crate::base::world::{self, Hearing, Job, Jobs, Simulation, Until};
 use crate::event_loop;
-use crate::network::Network as _;
 use crate::task::Id;
-use crate::task::body::catching;
-use crate::task::deque::{Inbox, Message};
-use crate::turn;
-use crate::world::{self, Hearing, Job, Jobs, Report, Simulation, Until};
+use crate::task::inbox::{Inbox, Message};
 
 /// Who chooses the next task.
 pub(super) enum Chooser {
@@ -363,7 +364,7 @@ impl Simulation for Simulated {
         self.earliest()
     }
 
-    fn network(&self) -> &dyn crate::network::Network {
+    fn network(&self) -> &dyn crate::base::network::Network {
         &self.network
     }
 

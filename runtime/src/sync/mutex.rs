@@ -13,10 +13,10 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::access::{self, Object};
-use crate::locks::{self, Number, Who};
-use crate::task::body::catching;
-use crate::turn;
+use crate::base::access::{self, Object};
+use crate::base::lock_graph::{self, Number, Who};
+use crate::base::panics::catching;
+use crate::base::turn;
 
 /// A value that one task at a time may use, also across an `await`: asyncio's `Lock`.
 ///
@@ -145,8 +145,8 @@ fn release(queue: &RefCell<Queue>) {
     inside.handed_to = next.as_ref().map(|next| next.ticket);
     inside.holder = next.as_ref().map(|next| next.who);
     if let (Some(next), Some(number)) = (&next, inside.number) {
-        locks::stop_waiting(next.who, number);
-        locks::hand_over(number, next.who);
+        lock_graph::stop_waiting(next.who, number);
+        lock_graph::hand_over(number, next.who);
     }
     inside.forget_number_if_unused();
     drop(inside);
@@ -168,7 +168,7 @@ impl Queue {
         if self.waiters.is_empty()
             && let Some(number) = self.number.take()
         {
-            locks::end(number);
+            lock_graph::end(number);
         }
     }
 
@@ -219,14 +219,14 @@ impl<T> Lock<'_, T> {
             drop(waker);
             return Poll::Ready(());
         };
-        let number = *queue.number.get_or_insert_with(|| locks::begin(holder));
+        let number = *queue.number.get_or_insert_with(|| lock_graph::begin(holder));
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         queue.waiters.push_back(Waiter { ticket, waker, who });
         drop(queue);
         self.stage = Stage::Queued(ticket);
-        locks::park(holder);
-        locks::wait(number, cx.waker(), self.at);
+        lock_graph::park(holder);
+        lock_graph::wait(number, cx.waker(), self.at);
         Poll::Pending
     }
 
@@ -240,7 +240,7 @@ impl<T> Lock<'_, T> {
             // Another task may have come for it than the one that had asked.
             queue.holder = Some(who);
             if let Some(number) = queue.number {
-                locks::hand_over(number, who);
+                lock_graph::hand_over(number, who);
             }
             drop(queue);
             drop(waker);
@@ -258,10 +258,10 @@ impl<T> Lock<'_, T> {
         drop(queue);
         drop(replaced);
         if asked_before != who {
-            locks::stop_waiting(asked_before, number);
+            lock_graph::stop_waiting(asked_before, number);
         }
-        locks::park(holder);
-        locks::wait(number, cx.waker(), self.at);
+        lock_graph::park(holder);
+        lock_graph::wait(number, cx.waker(), self.at);
         Poll::Pending
     }
 }
@@ -279,7 +279,7 @@ impl<T> Drop for Lock<'_, T> {
         }
         let left = queue.position(ticket).and_then(|at| queue.waiters.remove(at));
         if let (Some(left), Some(number)) = (&left, queue.number) {
-            locks::stop_waiting(left.who, number);
+            lock_graph::stop_waiting(left.who, number);
         }
         queue.forget_number_if_unused();
         drop(queue);

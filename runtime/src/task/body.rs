@@ -12,9 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use super::{Id, JoinError};
-use crate::event::{self, End};
-use crate::turn;
+use super::error::JoinError;
+use crate::base::event::End;
+use crate::base::id::Id;
+use crate::base::panics::catching;
+use crate::base::turn;
 
 /// What the loop can do with a task whatever its type.
 pub(crate) trait Body {
@@ -115,17 +117,6 @@ where
             TaskBody::Ended { result: Some(Err(error)), .. } if error.is_panic() => Some(error),
             _ => None,
         }
-    }
-}
-
-/// Runs foreign code that has nobody to whom its panic could go: a drop of what nobody wants, a
-/// waker that is not ours. The panic hook has told of it; here it ends, unless somebody collects
-/// [warnings](event::Warning).
-pub(crate) fn catching(foreign: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
-        event::panic_goes_no_further(&*payload);
-        // Its own drop might panic as well.
-        std::mem::forget(payload);
     }
 }
 

@@ -2,55 +2,29 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `body.rs` | a task's future, and after its end its result, in one box |
+//! | `tasks.rs` | all of waking and spawning: the one to read |
 //! | `table.rs` | the slab of all tasks |
-//! | `deque.rs` | the deque of those that are ready, and the inbox for other threads |
-//! | `waker.rs` | a task's public record, which is also what wakes it |
-//! | `join.rs` | join handles and join errors |
+//! | `ready.rs` | the deque of those that are ready |
+//! | `inbox.rs` | what other threads ask of the loop |
+//! | `record.rs` | a task's public record, which is also what wakes it |
+//! | `local_waker.rs` | a waker that cannot leave its loop |
+//! | `body.rs` | a task's future, and after its end its result, in one box |
+//! | `error.rs` | why a task has no result |
+//! | `join.rs` | join handles |
+//! | `spawn.rs` | making tasks, and what a running one can do about itself |
 
 pub(crate) mod body;
-pub(crate) mod deque;
+pub(crate) mod error;
+pub(crate) mod inbox;
 pub(crate) mod join;
+pub(crate) mod local_waker;
+pub(crate) mod ready;
+pub(crate) mod record;
+pub(crate) mod spawn;
 pub(crate) mod table;
-pub(crate) mod waker;
+pub(crate) mod tasks;
 
-use std::fmt;
-
-// They are made above the machine, and looked for here.
-pub use crate::spawn::{Builder, Current, current};
-pub use join::{JoinError, JoinHandle};
-
-/// The name of a task among all that a runtime has spawned.
-///
-/// It prints as the number of tasks spawned before it: the main task is 0. Behind the number
-/// stands the task's place in the table, so that finding a task takes no search. A number comes
-/// back after four thousand million spawns.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id {
-    /// The row of the table. Rows are used again.
-    pub(crate) index: u32,
-    /// The generation of the row, which is also the running number of the task.
-    pub(crate) number: u32,
-}
-
-impl Id {
-    /// What a task has that never was: it was spawned while its runtime was being dropped.
-    pub(crate) const NOBODY: Id = Id { index: u32::MAX, number: u32::MAX };
-
-    /// The running number: 0 for the main task, 1 for the first one spawned.
-    pub fn number(self) -> u32 {
-        self.number
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.number, f)
-    }
-}
-
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({})", self.number)
-    }
-}
+pub use crate::base::id::Id;
+pub use error::JoinError;
+pub use join::JoinHandle;
+pub use spawn::{Builder, Current, current};

@@ -12,13 +12,17 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::Id;
-use super::body::{Body, catching};
-use super::deque::Inbox;
-use super::waker::{LocalWaker, Name, Record};
-use crate::event::{self, Cause, End, Event, Place, Warning, Why, tell};
-use crate::locks;
-use crate::peak::PeakOfSlab;
+use super::body::Body;
+use super::inbox::Inbox;
+use super::local_waker::LocalWaker;
+use super::record::{Name, Record};
+use crate::base::event::{Cause, End, Event, tell};
+use crate::base::id::Id;
+use crate::base::lock_graph;
+use crate::base::panics::catching;
+use crate::base::peak::PeakOfSlab;
+use crate::base::place::{Place, Why};
+use crate::base::warning::{self, Warning};
 
 /// How many records of ended tasks are kept to be used again.
 const SPARE_RECORDS: usize = 1024;
@@ -386,7 +390,7 @@ impl Table {
             let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
             // The slot holds the record, the body the waker, and so does the lock that it waits
             // for: only another task can let that go.
-            let in_a_lock = usize::from(locks::has_waker_of(slot.record.id()));
+            let in_a_lock = usize::from(lock_graph::has_waker_of(slot.record.id()));
             Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0) + in_a_lock
         })
     }
@@ -437,7 +441,7 @@ fn report_panic(record: &Record, body: &dyn Body) {
             name.unwrap_or_default(),
             record.spawned_at(),
         );
-        event::warn(Warning::Panic(line));
+        warning::warn(Warning::Panic(line));
     }
 }
 
@@ -458,7 +462,7 @@ mod tests {
     #[test]
     fn the_table_is_small_again_after_a_crowd_has_gone() {
         let runtime = crate::Runtime::new().unwrap();
-        let capacity = || runtime.event_loop.tasks.slots.borrow().capacity();
+        let capacity = || runtime.event_loop.tasks.table.slots.borrow().capacity();
         runtime.block_on(async {
             let crowd: Vec<_> = (0..50_000).map(|_| crate::spawn(async {})).collect();
             assert!(capacity() >= 50_000);
@@ -467,7 +471,7 @@ mod tests {
             }
             // The loop tidies up when it sleeps.
             crate::time::sleep(std::time::Duration::from_millis(1)).await;
-            assert!(capacity() <= 2 * crate::peak::KEPT, "{}", capacity());
+            assert!(capacity() <= 2 * crate::base::peak::KEPT, "{}", capacity());
         });
     }
 
@@ -491,8 +495,8 @@ mod tests {
 
     #[test]
     fn a_large_table_grows_by_an_eighth_at_a_time() {
-        let waiter = crate::reactor::wait::Waiter::new().unwrap();
-        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let poller = crate::base::poller::Poller::new().unwrap();
+        let inbox = Arc::new(Inbox::new(poller.notifier()));
         let table = Table::new();
         let mut capacities = vec![];
         for _ in 0..20_000 {
@@ -512,7 +516,7 @@ mod tests {
     fn the_record_of_an_ended_task_is_used_again_and_no_more_are_kept_than_are_worth_it() {
         crate::run(async {
             let event_loop = crate::event_loop::current().unwrap();
-            let spare = || event_loop.tasks.spare.borrow().len();
+            let spare = || event_loop.tasks.table.spare.borrow().len();
             for _ in 0..3 {
                 crate::spawn(async {}).await.unwrap();
                 assert_eq!(spare(), 1);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::now;
 use super::sleep::Sleep;
-use crate::event::Why;
-use crate::turn;
-use crate::world;
+use crate::base::place::Why;
+use crate::base::turn;
+use crate::base::world;
 
 /// Ticks every `period`, the first time at once.
 ///

@@ -14,8 +14,8 @@ pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 
 use std::time::Instant;
 
+use crate::base::world;
 use crate::event_loop;
-use crate::world;
 
 /// What time it is by the clock of the loop that runs on this thread; by the system's clock where
 /// none runs, for example in a job of [`spawn_blocking`](crate::spawn_blocking).
@@ -29,7 +29,7 @@ use crate::world;
 /// ```
 pub fn now() -> Instant {
     match event_loop::current() {
-        Some(event_loop) => event_loop.now(),
+        Some(event_loop) => event_loop.clock.now(),
         None => world::now_outside_loops(),
     }
 }

@@ -9,12 +9,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::now;
-use crate::event::{Event, Place, Why, tell};
-use crate::event_loop::{self, EventLoop};
-use crate::task::waker::LocalWaker;
-use crate::timers;
-use crate::turn;
-use crate::world;
+use crate::base::event::{Event, tell};
+use crate::base::place::{Place, Why};
+use crate::base::turn;
+use crate::base::world;
+use crate::event_loop;
+use crate::task::local_waker::LocalWaker;
+use crate::timers::{self, Timers};
 
 /// Waits until `duration` has passed since this call.
 ///
@@ -64,7 +65,7 @@ enum Stage {
     New,
     /// A timer is set, or has fired since the last poll.
     Set {
-        event_loop: Rc<EventLoop>,
+        timers: Rc<Timers>,
         timer: timers::Key,
     },
     Over,
@@ -109,13 +110,13 @@ impl Sleep {
             panic!("cannot wait for a deadline: no runtime is running on this thread");
         };
         match &self.stage {
-            Stage::Set { event_loop: owner, timer } if Rc::ptr_eq(owner, &event_loop) => {
-                if !event_loop.timers.is_set(*timer) {
+            Stage::Set { timers, timer } if Rc::ptr_eq(timers, &event_loop.timers) => {
+                if !timers.is_set(*timer) {
                     self.stage = Stage::Over;
                     return Poll::Ready(());
                 }
-                if !event_loop.timers.wakes(*timer, waker) {
-                    let replaced = event_loop.timers.set_waker(*timer, LocalWaker::of(waker));
+                if !timers.wakes(*timer, waker) {
+                    let replaced = timers.set_waker(*timer, LocalWaker::of(waker));
                     replaced.discard();
                 }
                 return Poll::Pending;
@@ -123,7 +124,7 @@ impl Sleep {
             _ => self.take_back(),
         }
         // A deadline of this very moment has not passed: that is for the next look to say.
-        if self.deadline < event_loop.looked_at() {
+        if self.deadline < event_loop.clock.looked_at() {
             self.stage = Stage::Over;
             return Poll::Ready(());
         }
@@ -135,13 +136,13 @@ impl Sleep {
             deadline,
             at: Place::of(at),
         });
-        self.stage = Stage::Set { event_loop, timer };
+        self.stage = Stage::Set { timers: event_loop.timers.clone(), timer };
         Poll::Pending
     }
 
     fn take_back(&mut self) {
-        if let Stage::Set { event_loop, timer } = std::mem::replace(&mut self.stage, Stage::Over) {
-            event_loop.timers.cancel(timer);
+        if let Stage::Set { timers, timer } = std::mem::replace(&mut self.stage, Stage::Over) {
+            timers.cancel(timer);
         }
     }
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 
 use super::sleep::Sleep;
-use crate::event::Why;
-use crate::turn;
+use crate::base::place::Why;
+use crate::base::turn;
 
 /// Awaits `future`, but at most for `duration` from this call: asyncio's `wait_for`.
 ///

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::base::turn;
 use crate::task::Id;
-use crate::turn;
 
 thread_local! {
     /// The host of the [`OnHost`] that is being polled.

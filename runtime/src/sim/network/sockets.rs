@@ -10,9 +10,9 @@ use std::time::Instant;
 use super::Network;
 use super::host::Homes;
 use super::tcp::{SocketId, Tcp};
-use crate::access::{self, Object};
-use crate::network::{Connection, Listen, Listener, Network as Sockets, Watch};
-use crate::reactor::wait::{Interest, Report};
+use crate::base::access::{self, Object};
+use crate::base::network::{Connection, Listen, Listener, Network as Sockets, Watch};
+use crate::base::poller::{Interest, Report};
 use crate::task::Id;
 
 /// A network in memory. It lives on virtual time: [`Sockets::advance`] is its only clock.

@@ -23,8 +23,8 @@ use rustix::io::Errno;
 
 use super::super::random::Random;
 use super::Network;
-use crate::network::Listen;
-use crate::reactor::wait::{Interest, Report};
+use crate::base::network::Listen;
+use crate::base::poller::{Interest, Report};
 
 /// Names one end of a connection, or one listener. Never used twice.
 pub(super) type SocketId = u64;

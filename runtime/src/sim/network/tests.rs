@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::world::zero;
 use crate::sim::network::Link;
-use crate::world::zero;
 
 const BOTH: Interest = Interest::ArrivalsAndRoom;
 const READ: Interest = Interest::Arrivals;

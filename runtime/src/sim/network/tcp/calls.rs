@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use rustix::io::Errno;
 
 use super::{FIRST_PORT, Listening, NOBODY, PACKET, SocketId, Stage, Tcp, What};
-use crate::network::Listen;
+use crate::base::network::Listen;
 
 impl Tcp {
     pub(in crate::sim::network) fn listen(

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{Change, Coming, End, NOBODY, Route, SocketId, Stage, Tcp, What};
+use crate::base::world::deadline;
 use crate::sim::network::{Link, Network};
-use crate::world::deadline;
 
 impl Tcp {
     /// A link that is used for the first time: from here on its faults will happen.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::{ATTEMPTS, Change, Coming, NOBODY, Packet, Route, SocketId, Stage, Tcp, What};
-use crate::reactor::wait::Report;
+use crate::base::poller::Report;
+use crate::base::world::deadline;
 use crate::sim::random::Random;
-use crate::world::deadline;
 
 impl Tcp {
     pub(super) fn send_first_packet(&mut self, from: SocketId, attempt: u32) {

@@ -10,7 +10,25 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::reactor::wait::{Interest, Report};
+/// What of a source is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What arrives: bytes, connections, the end.
+    Arrivals,
+    /// That, and room for bytes to be written.
+    ArrivalsAndRoom,
+}
+
+/// One source that the world reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) key: usize,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// More than bytes may have come: the end, an error, urgent data. From now on a read that got
+    /// less than it had room for does not tell that nothing is left.
+    pub(crate) drain: bool,
+}
 
 /// What a loop can watch.
 pub trait Watched: 'static {

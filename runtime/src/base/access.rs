@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::task::Id;
+use super::id::Id;
 
 /// What tasks can have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,9 +15,10 @@ use std::fmt::Write as _;
 use std::panic::Location;
 use std::task::Waker;
 
-use crate::event::{Place, Warning, Why, warn};
-use crate::task::Id;
-use crate::turn::{self, At};
+use super::id::Id;
+use super::place::{Place, Why};
+use super::turn::{self, At};
+use super::warning::{Warning, warn};
 
 /// A task of a certain loop: an id alone says nothing about whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

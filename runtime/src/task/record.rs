@@ -1,4 +1,4 @@
-//! A task's public record, which is also what wakes it; and the waker that cannot leave the loop.
+//! A task's public record, which is also what wakes it.
 //!
 //! `std::task::Wake` turns an `Arc` of anything into a `Waker`, so the record and the waker are one
 //! allocation. Waking on the loop's own thread is a push to the deque. Waking from any other place
@@ -17,15 +17,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering::*, fence};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
-use super::Id;
-use super::body::catching;
-use super::deque::{Inbox, Message, OnItsWay};
-use crate::access::{self, Object};
-use crate::event::{Place, Why};
-use crate::event_loop;
-use crate::turn;
+use super::inbox::{Inbox, Message, OnItsWay};
+use crate::base::id::Id;
+use crate::base::place::{Place, Why};
 
 /// All that others may know of a task: other threads too, and while the loop is stuck.
 ///
@@ -128,103 +124,14 @@ impl Record {
     }
 
     #[inline]
-    fn lives_on_the_running_loop(&self) -> bool {
-        turn::running_loop() == Arc::as_ptr(&self.inbox).addr()
+    pub(super) fn lives_on_the_running_loop(&self) -> bool {
+        self.inbox.is_of_the_running_loop()
     }
 
     #[cold]
-    fn wake_from_elsewhere(&self) {
+    pub(super) fn wake_from_elsewhere(&self) {
         if self.in_inbox.begin() {
             self.inbox.send(Message::Wake(self.id()));
         }
-    }
-}
-
-impl Wake for Record {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    #[inline]
-    fn wake_by_ref(self: &Arc<Self>) {
-        match self.lives_on_the_running_loop() {
-            true => event_loop::wake(self.id()),
-            false => self.wake_from_elsewhere(),
-        }
-    }
-}
-
-/// What timers, sources and ended tasks hold instead of a `Waker`.
-///
-/// A `Waker` may go to other threads, so its count of owners is atomic: a clone and a drop cost as
-/// much as a whole turn. What never leaves the loop needs no count. It is the task's id, which does
-/// nothing if the task has gone, unless the future was polled with another waker than its task's
-/// own, as those inside a `select` or a `FuturesUnordered` are.
-#[derive(Debug)]
-pub(crate) enum LocalWaker {
-    /// A task of the loop that holds this.
-    Task(Id),
-    /// Anybody's.
-    Foreign(Waker),
-}
-
-impl LocalWaker {
-    /// Wakes nobody.
-    pub(crate) const NOBODY: LocalWaker = LocalWaker::Task(Id::NOBODY);
-
-    /// The same as `waker`, to be held by the loop that runs on this thread.
-    #[inline]
-    pub(crate) fn of(waker: &Waker) -> Self {
-        match turn::task_of(waker) {
-            Some(task) => LocalWaker::Task(task),
-            None => LocalWaker::Foreign(waker.clone()),
-        }
-    }
-
-    /// The task that it wakes, if it is one of this loop's.
-    pub(crate) fn task(&self) -> Option<Id> {
-        match self {
-            LocalWaker::Task(task) => Some(*task),
-            LocalWaker::Foreign(_) => None,
-        }
-    }
-
-    /// Whether it wakes the same one as `waker`.
-    #[inline]
-    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
-        match self {
-            LocalWaker::Task(task) => turn::task_of(waker) == Some(*task),
-            LocalWaker::Foreign(own) => own.will_wake(waker),
-        }
-    }
-
-    /// Drops it; a panic of a foreign waker's drop goes no further.
-    #[inline]
-    pub(crate) fn discard(self) {
-        if let LocalWaker::Foreign(waker) = self {
-            catching(|| drop(waker));
-        }
-    }
-
-    /// Wakes whom it wakes; what a foreign waker does, also a panic, goes no further.
-    #[inline]
-    pub(crate) fn wake(self) {
-        match self {
-            LocalWaker::Task(task) => event_loop::wake(task),
-            LocalWaker::Foreign(waker) => {
-                access::touch(Object::Anything);
-                catching(|| waker.wake());
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_local_waker_is_no_larger_than_a_waker() {
-        assert_eq!(size_of::<LocalWaker>(), size_of::<Waker>());
     }
 }

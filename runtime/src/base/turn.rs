@@ -8,9 +8,10 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
-use crate::access::{self, Object};
-use crate::event::{Cause, Place, Why};
-use crate::task::Id;
+use super::access::{self, Object};
+use super::event::Cause;
+use super::id::Id;
+use super::place::{Place, Why};
 
 /// How many operations that were ready at once a task may do in one turn. After that the next one
 /// yields, so that a connection that always has data cannot keep the loop for itself.

@@ -5,13 +5,14 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::event::{Place, Why};
-use crate::event_loop;
+use crate::base::id::Id;
+use crate::base::place::{Place, Why};
+use crate::base::turn;
 use crate::task::body::{Plain, TaskBody};
+use crate::task::join::JoinHandle;
+use crate::task::record::Name;
 use crate::task::table::NewTask;
-use crate::task::waker::Name;
-use crate::task::{Id, JoinHandle};
-use crate::turn;
+use crate::task::tasks;
 
 /// Makes a task of `future` and puts it at the right end of the deque.
 ///
@@ -78,14 +79,14 @@ impl Builder {
     where
         F: Future + 'static,
     {
-        let Some(event_loop) = event_loop::current() else {
+        let Some(tasks) = tasks::current() else {
             panic!("cannot spawn a task: no runtime is running on this thread");
         };
         let name = self.name.map(|name| Box::new(Name(name)));
         let new = NewTask { name, spawned_at: Place::of(Location::caller()), waits_for: None };
         let id =
-            event_loop.spawn(new, |waker| Some(Box::pin(TaskBody::new(Plain::new(future), waker))));
-        JoinHandle::new(id, event_loop)
+            tasks.spawn(new, 0, |waker| Some(Box::pin(TaskBody::new(Plain::new(future), waker))));
+        JoinHandle::new(id, tasks)
     }
 }
 
@@ -111,8 +112,8 @@ impl Current {
 /// The task whose turn it is on this thread; `None` outside of any.
 pub fn current() -> Option<Current> {
     let id = turn::task();
-    let event_loop = event_loop::current()?;
-    let name = event_loop.tasks.record(id)?.name().map(str::to_string);
+    let tasks = tasks::current()?;
+    let name = tasks.table.record(id)?.name().map(str::to_string);
     Some(Current { id, name })
 }
 

@@ -1,64 +1,22 @@
-//! The deque of ready tasks, and the inbox for other threads.
+//! What other threads ask of a loop.
 //!
-//! The deque belongs to the loop's thread and is plain memory. Everyone else leaves a message in
-//! the inbox, behind a mutex. Whether the loop sleeps is written inside that mutex: whoever leaves
-//! a message either finds the loop awake, and then it will look before it sleeps, or finds it
-//! asleep, and rings. No wake can fall between.
+//! The deque belongs to the loop's thread and is plain memory. Everyone else leaves a message here,
+//! behind a mutex. Whether the loop sleeps is written inside that mutex: whoever leaves a message
+//! either finds the loop awake, and then it will look before it sleeps, or finds it asleep, and
+//! notifies it. No wake can fall between.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::*;
 use std::task::Waker;
 use std::thread::{self, ThreadId};
 
-use super::Id;
 use super::body::Body;
-use crate::access::{self, Object};
-use crate::atomics::{AtomicBool, Mutex, MutexGuard};
-use crate::event::Place;
-use crate::peak;
-use crate::reactor::wait::Doorbell;
-use crate::world::World;
-
-/// The tasks that are ready, the one that has waited longest at the left end.
-pub(crate) struct Ready {
-    tasks: RefCell<VecDeque<Id>>,
-    world: World,
-}
-
-impl Ready {
-    pub(crate) fn new(world: World) -> Self {
-        Ready { tasks: RefCell::new(VecDeque::new()), world }
-    }
-
-    #[inline]
-    pub(crate) fn push_back(&self, task: Id) {
-        self.tasks.borrow_mut().push_back(task);
-    }
-
-    /// Takes the leftmost task, unless the world says otherwise.
-    #[inline]
-    pub(crate) fn popleft(&self) -> Option<Id> {
-        self.world.choose(&mut self.tasks.borrow_mut())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.borrow().is_empty()
-    }
-
-    /// Gives back the memory of a peak that is over.
-    pub(crate) fn give_back(&self) {
-        let mut tasks = self.tasks.borrow_mut();
-        if peak::is_over(tasks.len(), tasks.capacity()) {
-            tasks.shrink_to(peak::KEPT);
-        }
-    }
-
-    pub(crate) fn world(&self) -> &World {
-        &self.world
-    }
-}
+use crate::base::access::{self, Object};
+use crate::base::atomics::{AtomicBool, Mutex, MutexGuard};
+use crate::base::id::Id;
+use crate::base::place::Place;
+use crate::base::poller::Notifier;
+use crate::base::turn;
 
 /// What another thread may ask of a loop.
 pub(crate) enum Message {
@@ -88,7 +46,7 @@ pub(crate) struct Inbox {
     /// lock to find nothing; it is exact whenever the lock is held.
     filled: AtomicBool,
     /// `None` when there is no other thread to ring it.
-    doorbell: Option<Doorbell>,
+    notifier: Option<Notifier>,
     /// The thread of the loop.
     thread: ThreadId,
 }
@@ -132,13 +90,25 @@ struct Inside {
 }
 
 impl Inbox {
-    pub(crate) fn new(doorbell: impl Into<Option<Doorbell>>) -> Self {
+    pub(crate) fn new(notifier: impl Into<Option<Notifier>>) -> Self {
         Inbox {
             inside: Mutex::new(Inside { messages: Vec::new(), asleep: false, closed: false }),
             filled: AtomicBool::new(false),
-            doorbell: doorbell.into(),
+            notifier: notifier.into(),
             thread: thread::current().id(),
         }
+    }
+
+    /// What tells its loop from others.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether its loop is the one that runs on this thread now.
+    #[inline]
+    pub(crate) fn is_of_the_running_loop(&self) -> bool {
+        turn::running_loop() == self.address()
     }
 
     /// Whether its loop runs on this thread, now or when it runs.
@@ -157,8 +127,8 @@ impl Inbox {
         access::touch(Object::Anything);
         match self.leave(message) {
             Ok(is_asleep) => {
-                if is_asleep && let Some(doorbell) = &self.doorbell {
-                    doorbell.ring();
+                if is_asleep && let Some(notifier) = &self.notifier {
+                    notifier.notify();
                 }
                 true
             }
@@ -231,9 +201,8 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::wait::{Until, Waiter};
-    use crate::task::waker::Record;
-    use proptest::prelude::*;
+    use crate::base::poller::{Poller, Until};
+    use crate::task::record::Record;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -249,40 +218,10 @@ mod tests {
         messages.iter().map(number).collect()
     }
 
-    #[derive(Clone, Debug)]
-    enum Step {
-        Push(u32),
-        Popleft,
-    }
-
-    proptest! {
-        /// The model is a list: pushed at its end, popped at its beginning.
-        #[test]
-        fn the_deque_is_first_in_first_out(steps in proptest::collection::vec(
-            prop_oneof![(0u32..100).prop_map(Step::Push), Just(Step::Popleft)], 0..200)
-        ) {
-            let ready = Ready::new(World::Real);
-            let mut model = vec![];
-            for step in steps {
-                match step {
-                    Step::Push(number) => {
-                        ready.push_back(id(number));
-                        model.push(number);
-                    }
-                    Step::Popleft => {
-                        let expected = (!model.is_empty()).then(|| model.remove(0));
-                        prop_assert_eq!(ready.popleft().map(Id::number), expected);
-                    }
-                }
-                prop_assert_eq!(ready.is_empty(), model.is_empty());
-            }
-        }
-    }
-
     #[test]
     fn who_has_a_message_does_not_fall_asleep() {
-        let waiter = Waiter::new().unwrap();
-        let inbox = Inbox::new(waiter.doorbell());
+        let poller = Poller::new().unwrap();
+        let inbox = Inbox::new(poller.notifier());
         assert!(inbox.fall_asleep());
         inbox.wake_up();
         assert!(!inbox.may_have_messages());
@@ -297,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_message_ends_the_sleep_that_has_begun() {
-        let waiter = Waiter::new().unwrap();
-        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let poller = Poller::new().unwrap();
+        let inbox = Arc::new(Inbox::new(poller.notifier()));
         for round in 0..100 {
             assert!(inbox.fall_asleep());
             let other = inbox.clone();
             let sender = thread::spawn(move || other.send(Message::Abort(id(round))));
             let end = Instant::now() + Duration::from_secs(60);
-            waiter.wait(Until::Deadline(end), Instant::now, &mut vec![]).unwrap();
+            poller.wait(Until::Deadline(end), Instant::now, &mut vec![]).unwrap();
             assert!(Instant::now() < end, "the message did not end the sleep");
             inbox.wake_up();
             let mut messages = vec![];
@@ -316,8 +255,8 @@ mod tests {
 
     #[test]
     fn many_wakes_of_one_task_are_one_message() {
-        let waiter = Waiter::new().unwrap();
-        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let poller = Poller::new().unwrap();
+        let inbox = Arc::new(Inbox::new(poller.notifier()));
         let record = Arc::new(Record::new(id(3), None, Place::UNKNOWN, inbox.clone()));
         let waker = Waker::from(record.clone());
         for _ in 0..2 {
@@ -332,8 +271,8 @@ mod tests {
 
     #[test]
     fn a_closed_inbox_takes_nothing() {
-        let waiter = Waiter::new().unwrap();
-        let inbox = Inbox::new(waiter.doorbell());
+        let poller = Poller::new().unwrap();
+        let inbox = Inbox::new(poller.notifier());
         inbox.send(Message::Wake(id(1)));
         assert_eq!(ids(&inbox.close()), [1]);
         assert!(!inbox.send(Message::Wake(id(2))));

@@ -1,0 +1,60 @@
+//! What time it is, and when the loop last looked.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::world::{Until, World};
+
+/// The clock of one loop. Reading it costs as much as a turn, so it is read once in a look outside;
+/// in between the time of that look is good enough for nearly everybody.
+pub(crate) struct Clock {
+    world: World,
+    started: Instant,
+    /// When the loop last looked outside.
+    looked_at: Cell<Instant>,
+    /// The same in milliseconds since it started.
+    looked_at_ms: Cell<u64>,
+}
+
+impl Clock {
+    pub(crate) fn new(world: World) -> Self {
+        let started = world.now();
+        Clock { world, started, looked_at: Cell::new(started), looked_at_ms: Cell::new(0) }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.world.now()
+    }
+
+    /// Reads the clock for all who ask until the next look.
+    pub(crate) fn look(&self) {
+        let now = self.now();
+        self.looked_at.set(now);
+        let life = now.saturating_duration_since(self.started);
+        self.looked_at_ms.set(life.as_millis() as u64);
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// When the loop last looked outside: a clock that costs nothing and is never fast.
+    pub(crate) fn looked_at(&self) -> Instant {
+        self.looked_at.get()
+    }
+
+    /// How many milliseconds of the loop's life had passed at its last look outside.
+    #[inline]
+    pub(crate) fn looked_at_ms(&self) -> u64 {
+        self.looked_at_ms.get()
+    }
+
+    /// How long a sleep until then would take.
+    pub(crate) fn duration_of(&self, until: Until) -> Option<Duration> {
+        match until {
+            Until::Now => Some(Duration::ZERO),
+            Until::Deadline(deadline) => Some(deadline.saturating_duration_since(self.now())),
+            Until::Forever => None,
+        }
+    }
+}

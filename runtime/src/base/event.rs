@@ -1,0 +1,264 @@
+//! What happens in a run, and the one function through which every room tells it.
+//!
+//! The machine tells its events; whoever installed a listener hears them: a recording, the live
+//! monitor, a test. Nobody listens most of the time, so `tell` takes a closure and, when nobody
+//! listens, does nothing but look at one flag.
+
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::id::Id;
+use super::panics::catching;
+
+pub use super::place::{Place, Why};
+
+/// One thing that happened in a run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A task was made. It stands at the right end of the deque, or waits for the job that it was
+    /// made for.
+    Spawn {
+        /// The new task.
+        task: Id,
+        /// What spawned it: another task, another thread, or code outside any turn.
+        by: Cause,
+        /// The name that it was given.
+        name: Option<Arc<str>>,
+        /// The line that spawned it.
+        at: Place,
+    },
+    /// A task was taken from the left end of the deque and is polled.
+    Poll {
+        /// The task whose turn it is.
+        task: Id,
+    },
+    /// The task's turn is over and it is not finished.
+    Pending {
+        /// The task that parks, or that only yielded.
+        task: Id,
+        /// What it waits for.
+        why: Why,
+        /// The number of the task whose end, or whose lock, it waits for, if that is what it waits
+        /// for and the runtime knows whose it is.
+        on: Option<u32>,
+        /// The line of the `await`.
+        at: Place,
+    },
+    /// The task is finished.
+    Done {
+        /// The task that ended.
+        task: Id,
+        /// How it ended.
+        how: End,
+    },
+    /// A task that was not in the deque is put at its right end.
+    Wake {
+        /// The task that will have a turn.
+        task: Id,
+        /// What woke it.
+        by: Cause,
+    },
+    /// A file descriptor is watched from now on.
+    Register {
+        /// Its number among all that this loop has watched.
+        source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
+    },
+    /// A file descriptor is no longer watched.
+    Deregister {
+        /// Its number among all that this loop has watched.
+        source: usize,
+        /// The task whose turn it is.
+        task: Option<Id>,
+    },
+    /// A task tried to read from a file descriptor, or to write to it.
+    Io {
+        /// The descriptor's number.
+        source: usize,
+        /// The task that tried.
+        task: Option<Id>,
+        /// [`Why::Read`] or [`Why::Write`]: what it will wait for if this would have blocked.
+        way: Why,
+        /// What came of it.
+        found: Found,
+        /// The line of the `await`.
+        at: Place,
+    },
+    /// The loop looks outside: at what is ready, the inbox and the clock.
+    LookOutside,
+    /// The loop asks the system what is ready, and sleeps if it may.
+    Wait {
+        /// How long it may sleep; `None` is for ever.
+        at_most: Option<Duration>,
+    },
+    /// The loop is back from asking.
+    Woke {
+        /// How many sources were ready.
+        ready: usize,
+    },
+    /// A deadline was put among the timers.
+    TimerSet {
+        /// Its number among all timers of this loop.
+        timer: u32,
+        /// The task that set it.
+        task: Option<Id>,
+        /// When it is due.
+        deadline: Instant,
+        /// The line of the `await`.
+        at: Place,
+    },
+    /// A deadline has come.
+    TimerFired {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it wakes; `None` when that is for a waker that is not the runtime's.
+        task: Option<Id>,
+        /// When it was due.
+        deadline: Instant,
+    },
+    /// A deadline was taken back before it came.
+    TimerCancelled {
+        /// Its number, as it was set.
+        timer: u32,
+        /// The task that it would have woken; `None` as above.
+        task: Option<Id>,
+    },
+    /// A job was handed to the thread pool.
+    JobSubmit {
+        /// The task that waits for it.
+        task: Id,
+        /// The line that wants it done.
+        at: Place,
+    },
+    /// A thread of the pool has begun with a job. The loop has it told to it like a wake: this
+    /// comes a little later than the beginning itself.
+    JobStart {
+        /// The task that waits for it.
+        task: Id,
+    },
+    /// The result of a job, or word of its panic, has reached its task.
+    JobDone {
+        /// The task that waited for it.
+        task: Id,
+    },
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// It returned.
+    Ok,
+    /// It panicked.
+    Panic,
+    /// It was aborted, or its runtime was dropped.
+    Cancelled,
+}
+
+/// What put a task into the deque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Another task, or itself, in its turn.
+    Task(Id),
+    /// A file descriptor that became ready.
+    Source(usize),
+    /// A deadline that came: the number of its timer.
+    Timer(u32),
+    /// The end of the job that the task waits for.
+    Job,
+    /// Another thread, through the inbox.
+    Thread,
+    /// Code on the loop's own thread, outside any turn.
+    Outside,
+}
+
+/// What came of one try to read or to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// It is done; a part counts, and so does the end of the stream.
+    Done,
+    /// It would have blocked.
+    WouldBlock,
+    /// The system refused.
+    Error,
+}
+
+// ===== telling ==================================================================================
+
+/// Who hears the events.
+pub(crate) type Listener = Rc<dyn Fn(&Event)>;
+
+thread_local! {
+    static LISTENING: Cell<bool> = const { Cell::new(false) };
+    /// It is never dropped, so that it is there until the thread is gone; whoever installs a
+    /// listener takes it out again.
+    static LISTENER: RefCell<ManuallyDrop<Option<Listener>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// Tells `event` to this thread's listener, if there is one.
+///
+/// The listener is foreign code: nothing may be borrowed where this stands.
+#[inline(always)]
+pub(crate) fn tell(event: impl FnOnce() -> Event) {
+    if cfg!(not(popleft_bare)) && LISTENING.get() {
+        deliver(&event());
+    }
+}
+
+#[cold]
+fn deliver(event: &Event) {
+    let Some(listener) = LISTENER.with(|listener| Option::clone(&listener.borrow())) else {
+        return;
+    };
+    // What the listener does itself is not told: it would never end.
+    LISTENING.set(false);
+    let _again = ListenAgain;
+    catching(|| listener(event));
+}
+
+/// Turns listening on again, also when the listener panics.
+struct ListenAgain;
+
+impl Drop for ListenAgain {
+    fn drop(&mut self) {
+        LISTENING.set(true);
+    }
+}
+
+/// Whether anybody listens on this thread: whoever has to prepare something so that there is an
+/// event to tell asks this first.
+#[inline]
+pub(crate) fn is_heard() -> bool {
+    cfg!(not(popleft_bare)) && LISTENING.get()
+}
+
+/// Installs `listener` on this thread and returns the one before it.
+pub(crate) fn listen(listener: Option<Listener>) -> Option<Listener> {
+    LISTENING.set(listener.is_some());
+    ManuallyDrop::into_inner(LISTENER.replace(ManuallyDrop::new(listener)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_listener_does_is_not_told_to_it() {
+        let heard = Rc::new(Cell::new(0));
+        let count = heard.clone();
+        listen(Some(Rc::new(move |_| {
+            count.set(count.get() + 1);
+            tell(|| Event::LookOutside);
+        })));
+        tell(|| Event::LookOutside);
+        tell(|| Event::LookOutside);
+        listen(None);
+        tell(|| Event::LookOutside);
+        assert_eq!(heard.get(), 2);
+    }
+}

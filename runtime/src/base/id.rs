@@ -1,0 +1,38 @@
+//! What a task is called.
+
+use std::fmt;
+
+/// The name of a task among all that a runtime has spawned.
+///
+/// It prints as the number of tasks spawned before it: the main task is 0. Behind the number
+/// stands the task's place in the table, so that finding a task takes no search. A number comes
+/// back after four thousand million spawns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Id {
+    /// The row of the table. Rows are used again.
+    pub(crate) index: u32,
+    /// The generation of the row, which is also the running number of the task.
+    pub(crate) number: u32,
+}
+
+impl Id {
+    /// What a task has that never was: it was spawned while its runtime was being dropped.
+    pub(crate) const NOBODY: Id = Id { index: u32::MAX, number: u32::MAX };
+
+    /// The running number: 0 for the main task, 1 for the first one spawned.
+    pub fn number(self) -> u32 {
+        self.number
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number, f)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.number)
+    }
+}

@@ -1,0 +1,17 @@
+//! What need not be opened first: names, places, events, the clock, the turn that is being taken, and
+//! whatever differs by system. Nothing here knows the machine.
+
+pub(crate) mod access;
+pub(crate) mod atomics;
+pub(crate) mod clock;
+pub mod event;
+pub(crate) mod id;
+pub(crate) mod lock_graph;
+pub(crate) mod network;
+pub(crate) mod panics;
+pub(crate) mod peak;
+pub(crate) mod place;
+pub(crate) mod poller;
+pub(crate) mod turn;
+pub(crate) mod warning;
+pub(crate) mod world;

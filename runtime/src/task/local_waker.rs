@@ -1,0 +1,70 @@
+//! A waker that cannot leave its loop.
+
+use std::task::Waker;
+
+use crate::base::id::Id;
+use crate::base::panics::catching;
+use crate::base::turn;
+
+/// What timers, sources and ended tasks hold instead of a `Waker`.
+///
+/// A `Waker` may go to other threads, so its count of owners is atomic: a clone and a drop cost as
+/// much as a whole turn. What never leaves the loop needs no count. It is the task's id, which does
+/// nothing if the task has gone, unless the future was polled with another waker than its task's
+/// own, as those inside a `select` or a `FuturesUnordered` are.
+#[derive(Debug)]
+pub(crate) enum LocalWaker {
+    /// A task of the loop that holds this.
+    Task(Id),
+    /// Anybody's.
+    Foreign(Waker),
+}
+
+impl LocalWaker {
+    /// Wakes nobody.
+    pub(crate) const NOBODY: LocalWaker = LocalWaker::Task(Id::NOBODY);
+
+    /// The same as `waker`, to be held by the loop that runs on this thread.
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> Self {
+        match turn::task_of(waker) {
+            Some(task) => LocalWaker::Task(task),
+            None => LocalWaker::Foreign(waker.clone()),
+        }
+    }
+
+    /// The task that it wakes, if it is one of this loop's.
+    pub(crate) fn task(&self) -> Option<Id> {
+        match self {
+            LocalWaker::Task(task) => Some(*task),
+            LocalWaker::Foreign(_) => None,
+        }
+    }
+
+    /// Whether it wakes the same one as `waker`.
+    #[inline]
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        match self {
+            LocalWaker::Task(task) => turn::task_of(waker) == Some(*task),
+            LocalWaker::Foreign(own) => own.will_wake(waker),
+        }
+    }
+
+    /// Drops it; a panic of a foreign waker's drop goes no further.
+    #[inline]
+    pub(crate) fn discard(self) {
+        if let LocalWaker::Foreign(waker) = self {
+            catching(|| drop(waker));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_waker_is_no_larger_than_a_waker() {
+        assert_eq!(size_of::<LocalWaker>(), size_of::<Waker>());
+    }
+}

@@ -1,0 +1,176 @@
+//! The tasks of one loop, and all of waking.
+//!
+//! A wake on the loop's own thread begins in [`wake`]: the task's row says whether it waits; if so it
+//! is ready from now on, and its id goes to the right end of the deque. From any other place the id
+//! goes into the inbox, and the loop does the same when it reads it.
+
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use super::body::Body;
+use super::inbox::{Inbox, RemoteSpawn};
+use super::local_waker::LocalWaker;
+use super::ready::Ready;
+use super::record::Record;
+use super::table::{NewTask, Table};
+use crate::base::access::{self, Object};
+use crate::base::event::{Event, tell};
+use crate::base::id::Id;
+use crate::base::panics::catching;
+use crate::base::place::Place;
+use crate::base::turn;
+use crate::base::world::World;
+
+/// All that a task, or whoever wakes one, needs of its loop.
+pub(crate) struct Tasks {
+    pub(crate) table: Table,
+    pub(crate) ready: Ready,
+    /// What other threads ask for.
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) world: World,
+}
+
+// ===== waking ===================================================================================
+
+/// Wakes a task of the loop that runs on this thread.
+#[inline]
+pub(crate) fn wake(task: Id) {
+    let woken = CURRENT.with(|current| match &**current.borrow() {
+        Some(tasks) => tasks.make_ready(task),
+        None => false,
+    });
+    if woken {
+        tell(|| Event::Wake { task, by: turn::cause() });
+    }
+}
+
+impl Wake for Record {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    #[inline]
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.lives_on_the_running_loop() {
+            wake(self.id());
+        } else {
+            self.wake_from_elsewhere();
+        }
+    }
+}
+
+impl LocalWaker {
+    /// Wakes whom it wakes; what a foreign waker does, also a panic, goes no further.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            LocalWaker::Task(task) => wake(task),
+            LocalWaker::Foreign(waker) => {
+                access::touch(Object::Anything);
+                catching(|| waker.wake());
+            }
+        }
+    }
+}
+
+impl Tasks {
+    /// Puts a task that waits at the right end of the deque. False when it is there already, or has
+    /// ended.
+    #[inline]
+    fn make_ready(&self, task: Id) -> bool {
+        let waited = self.table.make_ready(task);
+        if waited {
+            self.ready.push_back(task);
+        }
+        waited
+    }
+
+    /// Takes the task whose turn it is: the leftmost, unless the world says otherwise.
+    #[inline]
+    pub(crate) fn popleft(&self) -> Option<Id> {
+        self.ready.popleft(&self.world)
+    }
+
+    /// Cancels a task at its next turn.
+    pub(crate) fn abort(&self, task: Id) {
+        access::touch(Object::Anything);
+        if let Some(record) = self.table.abort(task) {
+            Waker::from(record).wake();
+        }
+    }
+}
+
+// ===== spawning =================================================================================
+
+impl Tasks {
+    pub(crate) fn new(world: World, inbox: Arc<Inbox>) -> Self {
+        Tasks { table: Table::new(), ready: Ready::default(), inbox, world }
+    }
+
+    /// Makes a task and puts it at the right end of the deque, unless it is to wait first, `since`
+    /// now. `make_body` is given the waker that the task is polled with; the main task has no body
+    /// here. A runtime that is being dropped drops the future at once; its join handle finds it
+    /// cancelled.
+    pub(crate) fn spawn(
+        &self,
+        new: NewTask,
+        since: u64,
+        make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
+    ) -> Id {
+        if self.table.is_closed() {
+            catching(|| drop(make_body));
+            return Id::NOBODY;
+        }
+        let (at, is_ready) = (new.spawned_at, new.waits_for.is_none());
+        let task = self.table.insert(new, &self.inbox, since, make_body);
+        if is_ready {
+            self.ready.push_back(task);
+        }
+        self.world.spawned(task);
+        self.tell_of_spawn(task, at);
+        task
+    }
+
+    #[inline]
+    fn tell_of_spawn(&self, task: Id, at: Place) {
+        let name = || self.table.record(task)?.name().map(Arc::from);
+        tell(|| Event::Spawn { task, by: turn::cause(), name: name(), at });
+    }
+
+    pub(crate) fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {
+        let new = NewTask { name: None, spawned_at: spawn.at, waits_for: None };
+        let task = self.spawn(new, 0, |waker| Some((spawn.make_body)(waker)));
+        self.table.detach(task);
+    }
+}
+
+// ===== the tasks of this thread =================================================================
+
+thread_local! {
+    /// It is never dropped, so it is there until the thread is gone, also for a runtime that lies
+    /// in a thread-local itself. Nothing leaks: who puts something in takes it out again.
+    static CURRENT: RefCell<ManuallyDrop<Option<Rc<Tasks>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// Those of the loop that runs on this thread.
+pub(crate) fn current() -> Option<Rc<Tasks>> {
+    CURRENT.with(|current| Option::clone(&current.borrow()))
+}
+
+/// From now on `tasks` are those of this thread. Returns those before.
+pub(crate) fn set_current(tasks: Option<Rc<Tasks>>) -> Option<Rc<Tasks>> {
+    ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(tasks)))
+}
+
+impl Tasks {
+    /// Whether they are those of the loop that runs on this thread now.
+    #[inline]
+    pub(crate) fn are_running_here(&self) -> bool {
+        self.inbox.is_of_the_running_loop()
+    }
+}

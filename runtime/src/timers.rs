@@ -245,6 +245,14 @@ mod tests {
         ]
     }
 
+    /// How many entries belong to no timer any more, counted one by one.
+    fn dead_entries(timers: &Timers) -> usize {
+        let rows = timers.rows.borrow();
+        let is_dead = |entry: &&Entry| !is_alive(&rows, entry.row, entry.sequence);
+        let in_heap = timers.heap.borrow().iter().map(|entry| &entry.0).filter(is_dead).count();
+        in_heap + timers.fresh.borrow().iter().filter(is_dead).count()
+    }
+
     proptest! {
         /// The model is a list of (deadline, name) that is sorted whenever it is asked.
         #[test]
@@ -280,6 +288,7 @@ mod tests {
                         log.lock().unwrap().clear();
                     }
                 }
+                prop_assert_eq!(timers.dead.get(), dead_entries(&timers));
                 prop_assert_eq!(timers.rows.borrow().len(), model.len());
                 prop_assert_eq!(timers.next_deadline(), model.iter().map(|t| t.0).min());
                 let set: Vec<_> = keys.iter().map(|&key| timers.is_set(key)).collect();
@@ -337,6 +346,49 @@ mod tests {
         let rows = timers.rows.borrow().capacity();
         let (heap, fresh) = (timers.heap.borrow().capacity(), timers.fresh.borrow().capacity());
         assert!(rows.max(heap).max(fresh) <= 2 * peak::KEPT, "{rows} {heap} {fresh}");
+    }
+
+    #[test]
+    fn the_dead_are_thrown_out_only_when_they_outnumber_the_living() {
+        let timers = Timers::new(Instant::now());
+        let far = Instant::now() + Duration::from_secs(1_000);
+        let keys: Vec<_> = (0..1_000).map(|_| timers.set(far, LocalWaker::NOBODY)).collect();
+        assert_eq!(timers.next_deadline(), Some(far));
+        let (half, one_more) = (keys.len() / 2, keys.len() / 2 + 1);
+        keys[..half].iter().for_each(|&key| timers.cancel(key));
+        assert_eq!((timers.heap.borrow().len(), timers.dead.get()), (keys.len(), half));
+        keys[half..one_more].iter().for_each(|&key| timers.cancel(key));
+        assert_eq!((timers.heap.borrow().len(), timers.dead.get()), (keys.len() - one_more, 0));
+    }
+
+    #[test]
+    fn a_fresh_timer_that_is_taken_back_is_forgotten_when_the_loop_asks() {
+        let timers = Timers::new(Instant::now());
+        let far = Instant::now() + Duration::from_secs(1_000);
+        let first = timers.set(far, LocalWaker::NOBODY);
+        let last = timers.set(far, LocalWaker::NOBODY);
+        // The last one goes at once, any other when all of them are looked at.
+        timers.cancel(first);
+        assert_eq!((timers.fresh.borrow().len(), timers.dead.get()), (2, 1));
+        timers.cancel(last);
+        assert_eq!((timers.fresh.borrow().len(), timers.dead.get()), (1, 1));
+        assert_eq!(timers.next_deadline(), None);
+        assert_eq!((timers.fresh.borrow().len(), timers.dead.get()), (0, 0));
+    }
+
+    #[test]
+    fn a_timer_that_is_no_longer_set_gives_a_new_waker_back() {
+        let timers = Timers::new(Instant::now());
+        let log = Arc::new(Mutex::new(vec![]));
+        let named = |name| Waker::from(Arc::new(Named { name, log: log.clone() }));
+        let key = timers.set(Instant::now(), LocalWaker::Foreign(named(1)));
+        let second = named(2);
+        drop(timers.set_waker(key, LocalWaker::Foreign(second.clone())));
+        assert!(timers.wakes(key, &second) && !timers.wakes(key, Waker::noop()));
+        timers.fire(Instant::now() + Duration::from_secs(1));
+        assert!(!timers.wakes(key, &second));
+        timers.set_waker(key, LocalWaker::Foreign(named(3))).wake();
+        assert_eq!(*log.lock().unwrap(), [2, 3]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use popleft::event::Event;
 use popleft::{RunError, Runtime, spawn_blocking, yield_now};
@@ -30,7 +30,20 @@ impl Gate {
 
     fn wait(&self) {
         let open = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+        let (open, _) = self.0.1.wait_timeout_while(open, LIMIT, |open| !*open).unwrap();
+        assert!(*open, "nobody opened the gate within {LIMIT:?}");
+    }
+}
+
+/// Far longer than anything here takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds, and fails when it does not come to hold.
+fn wait_until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < end, "it does not come to hold within {LIMIT:?}");
+        thread::yield_now();
     }
 }
 
@@ -185,7 +198,7 @@ fn a_running_job_that_is_aborted_is_abandoned_and_its_result_dropped() {
             closed.wait();
             result
         });
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
         job.abort();
         assert!(job.await.unwrap_err().is_cancelled());
         gate.open();
@@ -220,7 +233,9 @@ fn a_detached_job_runs_and_its_result_is_dropped() {
         }));
         gate.wait();
         spawn_blocking(|| ()).await.unwrap();
+        let end = Instant::now() + LIMIT;
         while Arc::strong_count(&token) > 1 {
+            assert!(Instant::now() < end, "the result was not dropped within {LIMIT:?}");
             yield_now().await;
         }
     });
@@ -241,7 +256,7 @@ fn a_job_may_panic_in_its_destructors() {
             begun.send(()).unwrap();
             PanicsInDrop
         });
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
         job.abort();
         let _ = job.await.map(std::mem::forget);
         // .. and what it holds, when it is taken out of the queue.
@@ -286,9 +301,7 @@ fn many_results_wake_the_loop_once() {
             .collect();
         yield_now().await;
         // The loop stands still until all results are there.
-        while finished.load(Ordering::SeqCst) < 200 {
-            thread::yield_now();
-        }
+        wait_until(|| finished.load(Ordering::SeqCst) == 200);
         for (n, job) in jobs.into_iter().enumerate() {
             assert_eq!(job.await.unwrap(), n);
         }
@@ -360,7 +373,7 @@ fn dropping_the_runtime_waits_for_running_jobs_but_not_for_ever() {
             thread::sleep(Duration::from_millis(20));
             flag.store(true, Ordering::SeqCst);
         }));
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
     });
     drop(patient);
     assert!(ended.load(Ordering::SeqCst));
@@ -374,7 +387,7 @@ fn dropping_the_runtime_waits_for_running_jobs_but_not_for_ever() {
             begun.send(()).unwrap();
             closed.wait();
         }));
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
     });
     // It would hang here.
     drop(hasty);
@@ -397,7 +410,7 @@ fn queued_jobs_are_dropped_with_the_runtime() {
             begun.send(()).unwrap();
             closed.wait();
         }));
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
         drop(spawn_blocking(move || {
             flag.store(true, Ordering::SeqCst);
             drop(held);
@@ -423,15 +436,13 @@ fn a_result_that_comes_after_the_runtime_is_gone_is_dropped() {
             closed.wait();
             result
         });
-        begins.recv().unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
         job
     });
     drop(runtime);
     assert!(job.is_finished());
     gate.open();
-    while Arc::strong_count(&token) > 1 {
-        thread::yield_now();
-    }
+    wait_until(|| Arc::strong_count(&token) == 1);
 }
 
 #[test]
@@ -440,6 +451,21 @@ fn a_job_outside_is_refused() {
     drop(spawn_blocking(|| ()));
 }
 
+/// Bounds the memory of this process: `more` bytes than it has now, or no bound.
+#[cfg(target_os = "linux")]
+fn set_limit(more: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    let used = pages * rustix::param::page_size() as u64;
+    let limit = Rlimit { current: more.map(|more| used + more), maximum: None };
+    setrlimit(Resource::As, limit).unwrap();
+}
+
+/// Not even the address space for one more stack, but enough for small things.
+#[cfg(target_os = "linux")]
+const LITTLE: u64 = 1 << 20;
+
 #[cfg(target_os = "linux")]
 #[test]
 fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
@@ -447,24 +473,13 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
     if child::stderr_of(test).is_some() {
         return;
     }
-    // Not even the address space for one more stack, but enough for small things.
-    let set_limit = |limit| {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let limit = Rlimit { current: limit, maximum: None };
-        setrlimit(Resource::As, limit).unwrap();
-    };
-    let used = || {
-        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
-        pages * rustix::param::page_size() as u64
-    };
-    const LITTLE: u64 = 1 << 20;
     popleft::run(async {
-        set_limit(Some(used() + LITTLE));
+        set_limit(Some(LITTLE));
         let refused = spawn_blocking(|| ()).await.unwrap_err();
         let reason: &io::Error = refused.not_started_because().unwrap();
         assert_eq!(reason.kind(), io::ErrorKind::WouldBlock, "{reason}");
         assert!(refused.to_string().contains("never began"), "{refused}");
+        assert!(std::error::Error::source(&refused).is_some());
         set_limit(None);
 
         let gate = Gate::default();
@@ -474,8 +489,8 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
             begun.send(()).unwrap();
             closed.wait();
         });
-        begins.recv().unwrap();
-        set_limit(Some(used() + LITTLE));
+        begins.recv_timeout(LIMIT).unwrap();
+        set_limit(Some(LITTLE));
         let second = spawn_blocking(|| "waited");
         yield_now().await;
         assert!(!second.is_finished());
@@ -483,5 +498,20 @@ fn when_no_thread_can_be_started_a_job_waits_for_one_or_fails() {
         first.await.unwrap();
         assert_eq!(second.await.unwrap(), "waited");
         set_limit(None);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_job_that_no_thread_can_be_started_for_fails_also_where_somebody_listens() {
+    let test = "a_job_that_no_thread_can_be_started_for_fails_also_where_somebody_listens";
+    if child::stderr_of(test).is_some() {
+        return;
+    }
+    Runtime::builder().listener(|_| ()).build().unwrap().block_on(async {
+        set_limit(Some(LITTLE));
+        let refused = spawn_blocking(|| ()).await.unwrap_err();
+        set_limit(None);
+        assert!(refused.not_started_because().is_some(), "{refused}");
     });
 }

@@ -275,13 +275,14 @@ fn a_stop_that_a_run_does_not_see_is_not_meant_for_the_next() {
 fn a_task_made_by_a_handle_before_the_run_is_not_lost_with_a_stop() {
     let runtime = Runtime::new().unwrap();
     let handle = runtime.handle();
-    let made = runtime.block_on(async {
+    let mut made = None;
+    runtime.block_on(async {
         handle.stop();
-        handle.spawn(async { 5 })
+        made = Some(handle.spawn(async { 5 }));
     });
     runtime.block_on(yield_now());
     runtime.block_on(yield_now());
-    assert_eq!(made.wait().unwrap(), 5);
+    assert_eq!(made.unwrap().wait().unwrap(), 5);
 }
 
 // ===== one turn after the other =================================================================

@@ -1640,9 +1640,14 @@ fn kind_of(failure: &Failure) -> String {
 /// fail must see the same. Returns how many runs there were without, with, and with when all is
 /// declared; `None` when there are too many to try.
 fn compare(tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
+    compare_within(20_000, tasks)
+}
+
+/// The same for programs of at most so many schedules.
+fn compare_within(most: u64, tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
     let explore_with = |options: Options| {
         let seen = Rc::new(RefCell::new(BTreeSet::new()));
-        let options = options.max_schedules(20_000).random(0);
+        let options = options.max_schedules(most).random(0);
         let report = explore(options, || made_up(tasks.to_vec(), seen.clone()));
         let kinds: BTreeSet<_> = report.failures.iter().map(kind_of).collect();
         (report, kinds, seen.take())
@@ -1665,6 +1670,10 @@ fn compare(tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
     Some(ran)
 }
 
+/// How many schedules a program made by chance may have. Most of those that have more have far more,
+/// and would take most of the time only to be left out.
+const MOST_BY_CHANCE: u64 = 2_000;
+
 /// Programs of two or three tasks.
 fn programs(does: impl Strategy<Value = Does>) -> impl Strategy<Value = Vec<Vec<Does>>> {
     proptest::collection::vec(proptest::collection::vec(does, 1..7), 2..4)
@@ -1675,14 +1684,14 @@ proptest! {
 
     #[test]
     fn skipping_finds_what_not_skipping_finds(tasks in programs(does())) {
-        prop_assume!(compare(&tasks).is_some());
+        prop_assume!(compare_within(MOST_BY_CHANCE, &tasks).is_some());
     }
 
     #[test]
     fn skipping_by_locks_and_joins_finds_what_not_skipping_finds(
         tasks in programs(does_without_cells())
     ) {
-        prop_assume!(compare(&tasks).is_some());
+        prop_assume!(compare_within(MOST_BY_CHANCE, &tasks).is_some());
     }
 }
 

@@ -71,17 +71,22 @@ fn one_at_a_time_and_in_the_order_in_which_they_asked() {
 fn who_locks_again_and_again_does_not_starve_the_others() {
     popleft::run(async {
         let lock = Rc::new(Mutex::new(()));
-        let greedy = lock.clone();
+        let taken = Rc::new(Cell::new(0));
+        let (theirs, count) = (lock.clone(), taken.clone());
+        // It stops in the end, so that starving is seen and not waited for.
         let greedy = spawn(async move {
-            loop {
-                let held = greedy.lock().await;
+            for _ in 0..1_000 {
+                let held = theirs.lock().await;
+                count.set(count.get() + 1);
                 yield_now().await;
                 drop(held);
             }
         });
         yield_now().await;
-        for _ in 0..10 {
+        for round in 1..=10 {
             let held = lock.lock().await;
+            // Whoever asks next is next: between two of our rounds it has one.
+            assert_eq!(taken.get(), round);
             yield_now().await;
             drop(held);
         }

@@ -230,13 +230,46 @@ fn a_sleep_moves_to_the_runtime_that_awaits_it() {
 #[test]
 fn timers_fire_while_tasks_are_always_ready() {
     popleft::run(async {
-        let greedy = spawn(async {
-            loop {
+        // It ends when the test has failed.
+        let enough = Instant::now() + Duration::from_secs(60);
+        let greedy = spawn(async move {
+            while Instant::now() < enough {
                 yield_now().await;
             }
         });
         sleep(Duration::from_millis(1)).await;
-        greedy.abort();
+        assert!(!greedy.is_finished(), "no timer fired while a task was ready");
+    });
+}
+
+#[test]
+fn an_endless_sleep_that_is_given_up_or_set_back_delays_none_after_it() {
+    const LIMIT: Duration = Duration::from_secs(60);
+    popleft::run(async {
+        let short = || sleep(Duration::from_millis(1));
+        for _ in 0..3 {
+            let mut endless = pin!(sleep(Duration::MAX));
+            assert_pending(endless.as_mut()).await;
+            // The loop looks outside while it is set.
+            short().await;
+        }
+        assert!(timeout(LIMIT, short()).await.is_ok());
+        let mut endless = sleep(Duration::MAX);
+        assert_pending(Pin::new(&mut endless)).await;
+        endless.reset(Instant::now() + Duration::from_millis(1));
+        assert!(timeout(LIMIT, endless).await.is_ok());
+    });
+}
+
+#[test]
+fn milliseconds_that_overflow_a_number_of_32_bits_are_days_and_not_moments() {
+    popleft::run(async {
+        let short = Duration::from_millis(2);
+        for ms in
+            [(1u64 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, u64::MAX / 1_000_000, u64::MAX]
+        {
+            assert!(timeout(short, sleep(Duration::from_millis(ms))).await.is_err(), "{ms}");
+        }
     });
 }
 

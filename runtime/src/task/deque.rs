@@ -235,7 +235,7 @@ mod tests {
     use crate::task::waker::Record;
     use proptest::prelude::*;
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn id(number: u32) -> Id {
         Id { index: 0, number }
@@ -303,8 +303,9 @@ mod tests {
             assert!(inbox.fall_asleep());
             let other = inbox.clone();
             let sender = thread::spawn(move || other.send(Message::Abort(id(round))));
-            // It would hang here.
-            waiter.wait(Until::Forever, Instant::now, &mut vec![]).unwrap();
+            let end = Instant::now() + Duration::from_secs(60);
+            waiter.wait(Until::Deadline(end), Instant::now, &mut vec![]).unwrap();
+            assert!(Instant::now() < end, "the message did not end the sleep");
             inbox.wake_up();
             let mut messages = vec![];
             inbox.take(&mut messages);

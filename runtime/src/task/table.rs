@@ -488,4 +488,41 @@ mod tests {
         let body = size_of_body(&future);
         assert!(row + record + body <= 192, "row {row} + record {record} + body {body}");
     }
+
+    #[test]
+    fn a_large_table_grows_by_an_eighth_at_a_time() {
+        let waiter = crate::reactor::wait::Waiter::new().unwrap();
+        let inbox = Arc::new(Inbox::new(waiter.doorbell()));
+        let table = Table::new();
+        let mut capacities = vec![];
+        for _ in 0..20_000 {
+            let new = NewTask { name: None, spawned_at: Place::UNKNOWN, waits_for: None };
+            table.insert(new, &inbox, 0, |_| None);
+            let capacity = table.slots.borrow().capacity();
+            if capacities.last() != Some(&capacity) {
+                capacities.push(capacity);
+            }
+        }
+        for pair in capacities.windows(2) {
+            assert_eq!(pair[1], pair[0] + (pair[0] / 8).max(FEWEST_NEW_SLOTS));
+        }
+    }
+
+    #[test]
+    fn the_record_of_an_ended_task_is_used_again_and_no_more_are_kept_than_are_worth_it() {
+        crate::run(async {
+            let event_loop = crate::event_loop::current().unwrap();
+            let spare = || event_loop.tasks.spare.borrow().len();
+            for _ in 0..3 {
+                crate::spawn(async {}).await.unwrap();
+                assert_eq!(spare(), 1);
+            }
+            let crowd: Vec<_> = (0..SPARE_RECORDS + 10).map(|_| crate::spawn(async {})).collect();
+            assert_eq!(spare(), 0);
+            for one in crowd {
+                one.await.unwrap();
+            }
+            assert_eq!(spare(), SPARE_RECORDS);
+        });
+    }
 }

@@ -575,7 +575,7 @@ fn listeners_are_the_same() {
                 *sent.borrow_mut() += client.write(&[7; 5000]).await.unwrap();
             }
         });
-        let given_up = gave_up.await.map(|()| ()).is_err();
+        let given_up = gave_up.await.is_err();
         let mut rest = vec![];
         let mut reading = &server;
         AsyncReadExt::read_to_end(&mut reading, &mut rest).await.unwrap();

@@ -230,7 +230,9 @@ fn a_runtime_in_a_job_is_simulated_and_takes_no_time_outside() {
                 join_all((0..10).map(|_| spawn(sleep(YEAR)))).await;
                 let job = spawn_blocking(time::now).await.unwrap();
                 assert_eq!(job, time::now());
-                time::now()
+                let inside = spawn_blocking(|| popleft::run(async { time::now() }));
+                assert_eq!(inside.await.unwrap(), job + Duration::from_millis(1));
+                job
             });
             let stalled = runtime.try_block_on(pending::<()>());
             assert_eq!(stalled, Err(popleft::RunError::Stalled));

@@ -2,7 +2,8 @@
 //!
 //! Each corner is a small program. It is run by the system's sockets, clock and threads, and once
 //! more in a simulation, and must come to the same answer. Programs wait for conditions, never for
-//! time to pass, so that a busy machine changes no answer.
+//! time to pass, so that a busy machine changes no answer. The errors of sockets are those of Linux.
+#![cfg(target_os = "linux")]
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -556,6 +557,29 @@ fn listeners_are_the_same() {
         let none = TcpListener::bind(&[][..]).await;
         let second = second.map(|second| second.local_addr().unwrap() != address);
         format!("{} {}", came_to(second), came_to(none.map(drop)))
+    });
+    worlds.compare("one address for several, if all of them say so", |_| async {
+        let one = TcpListener::options().reuse_port(true).bind("127.0.0.1:0").await.unwrap();
+        let address = one.local_addr().unwrap();
+        let two = TcpListener::options().reuse_port(true).bind(address).await;
+        let three = TcpListener::options().reuse_port(false).bind(address).await;
+        let at = |listener: TcpListener| listener.local_addr().unwrap() == address;
+        format!("{} {}", came_to(two.map(at)), came_to(three.map(drop)))
+    });
+    worlds.compare("a timeout that gives up a write", |_| async {
+        let (client, server) = pair().await;
+        let written = Rc::new(RefCell::new(0));
+        let sent = written.clone();
+        let gave_up = timeout(BRIEFLY, async move {
+            loop {
+                *sent.borrow_mut() += client.write(&[7; 5000]).await.unwrap();
+            }
+        });
+        let given_up = gave_up.await.is_err();
+        let mut rest = vec![];
+        let mut reading = &server;
+        AsyncReadExt::read_to_end(&mut reading, &mut rest).await.unwrap();
+        format!("{given_up} {} {}", rest.len() == *written.borrow(), rest.iter().all(|&b| b == 7))
     });
     worlds.compare("listening everywhere", |_| async {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();

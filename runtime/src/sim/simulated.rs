@@ -120,16 +120,11 @@ impl Simulated {
         Simulated::from(world::zero(), chooser, job_time, max_turns, network)
     }
 
-    /// A world for a loop that is run by a job of this one: it begins at the same time.
+    /// A world for a loop that is run by a job of this one, or by a job of such a loop: it begins at
+    /// the time at which that job is done.
     pub(super) fn for_a_job(&self) -> Self {
-        let network = self.network.settings();
-        Simulated::from(
-            self.now.get(),
-            Chooser::Fifo,
-            self.job_time,
-            self.turns_left.get(),
-            network,
-        )
+        let (began, turns) = (world::now_outside_loops(), self.turns_left.get());
+        Simulated::from(began, Chooser::Fifo, self.job_time, turns, self.network.settings())
     }
 
     fn from(

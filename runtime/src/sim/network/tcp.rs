@@ -8,8 +8,8 @@
 //! links. This file is what they work on, and which sockets are ready.
 //!
 //! What the calls return is what Linux returns, errors included; a test compares the two. What is
-//! simpler than there: nothing is lost but on a cut link, acknowledgements take no bandwidth, and
-//! what one end may have on its way and unread at the other is one number, not two buffers.
+//! simpler than there: nothing is lost but on a cut link, acknowledgements take no bandwidth and no
+//! jitter, and what one end may have on its way and unread at the other is one number, not two buffers.
 
 mod calls;
 mod faults;

@@ -48,7 +48,12 @@ impl Tcp {
         };
         let busy_until = self.busy_until.entry(packet.route).or_insert(self.now);
         *busy_until = deadline(self.now.max(*busy_until), link.time_for(bytes));
-        let on_its_way = link.latency.saturating_add(up_to(link.jitter, &mut self.random));
+        let jitter = match packet.what {
+            // Nobody sees when it comes, so it takes none of the numbers that decide what is seen.
+            What::FinAck => Duration::ZERO,
+            _ => up_to(link.jitter, &mut self.random),
+        };
+        let on_its_way = link.latency.saturating_add(jitter);
         let mut arrival = deadline(*busy_until, on_its_way);
         if let Some(end) = self.ends.get_mut(&packet.to) {
             arrival = arrival.max(end.last_arrival);

@@ -162,7 +162,7 @@ impl<T: Watched> Async<T> {
     where
         F: FnMut(&T) -> io::Result<R>,
     {
-        Operation { wait: self.wait(way, Location::caller()), operation }
+        Operation { wait: self.wait(way, Location::caller()), operation, is_ready: false }
     }
 
     pub(crate) fn wait(&self, way: Way, at: &'static Location<'static>) -> Wait<'_, T> {
@@ -346,6 +346,16 @@ impl<T: Watched> Drop for Wait<'_, T> {
 pub struct Operation<'a, T: Watched, F> {
     wait: Wait<'a, T>,
     operation: F,
+    /// There is nothing to wait for.
+    is_ready: bool,
+}
+
+impl<T: Watched, F> Operation<'_, T, F> {
+    /// One that has nothing to wait for when `is_ready`: it is called once, whatever was reported.
+    pub(super) fn ready_if(mut self, is_ready: bool) -> Self {
+        self.is_ready = is_ready;
+        self
+    }
 }
 
 // The operation is called, never pinned.
@@ -361,6 +371,10 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.is_ready {
+            ready!(turn::take_share(cx));
+            return Poll::Ready((this.operation)(this.wait.io.get_ref()));
+        }
         this.wait.poll(cx, &mut this.operation)
     }
 }

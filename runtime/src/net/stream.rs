@@ -1,7 +1,7 @@
 //! Streams of bytes: reading, writing and the two halves, the same for TCP and Unix sockets.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -136,15 +136,6 @@ fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> 
     Ok(length)
 }
 
-/// A read that waits for nothing where there is no room for anything. The system would have it wait
-/// until something is there.
-pub(super) fn unless_empty(
-    is_empty: bool,
-    mut read: impl Future<Output = io::Result<usize>> + Unpin,
-) -> impl Future<Output = io::Result<usize>> {
-    poll_fn(move |cx| if is_empty { read_nothing(cx) } else { Pin::new(&mut read).poll(cx) })
-}
-
 fn read_nothing(cx: &Context<'_>) -> Poll<io::Result<usize>> {
     turn::take_share(cx).map(|()| Ok(0))
 }
@@ -189,8 +180,10 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
+        // The system would have a read of nothing wait until something is there.
         let is_empty = buffer.is_empty();
-        unless_empty(is_empty, self.io.operation(Way::Read, |io| receive(&self.io, io, buffer)))
+        let read = move |io: &T::Held| if is_empty { Ok(0) } else { receive(&self.io, io, buffer) };
+        self.io.operation(Way::Read, read).ready_if(is_empty)
     }
 
     /// The same into several buffers, one after the other.
@@ -200,7 +193,8 @@ impl<T: Socket> Stream<T> {
         buffers: &'a mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
         let is_empty = are_empty(buffers);
-        unless_empty(is_empty, self.io.operation(Way::Read, |io| io.receive_vectored(buffers)))
+        let read = move |io: &T::Held| if is_empty { Ok(0) } else { io.receive_vectored(buffers) };
+        self.io.operation(Way::Read, read).ready_if(is_empty)
     }
 
     /// Reads until `buffer` is full.

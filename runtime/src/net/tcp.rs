@@ -15,7 +15,7 @@ use super::async_io::Async;
 use super::socket::{
     ListeningSocket, TcpSocket, descriptor_of, make_nonblocking, new_socket, not_of_the_system,
 };
-use super::stream::{Stream, unless_empty};
+use super::stream::Stream;
 use crate::base::network::Listen;
 use crate::reactor::source::Way;
 
@@ -264,7 +264,9 @@ impl TcpStream {
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
         let is_empty = buffer.is_empty();
-        unless_empty(is_empty, self.io().operation(Way::Read, |socket| socket.peek(buffer)))
+        // The system would have a look at nothing wait until something is there.
+        let peek = move |socket: &TcpSocket| if is_empty { Ok(0) } else { socket.peek(buffer) };
+        self.io().operation(Way::Read, peek).ready_if(is_empty)
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier

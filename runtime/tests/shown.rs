@@ -38,7 +38,7 @@ fn a_runtime_and_its_handles_show_themselves() {
     let remote = runtime.handle().spawn(async {});
     assert_shows(&remote, "RemoteHandle { finished: false }");
     assert!(!remote.is_finished());
-    runtime.block_on(sleep(Duration::ZERO));
+    runtime.block_on(yield_now());
     assert_shows(&remote, "RemoteHandle { finished: true }");
     assert!(remote.is_finished());
     runtime.block_on(async {

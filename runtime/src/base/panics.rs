@@ -29,10 +29,15 @@ pub(crate) fn panic_goes_no_further(payload: &dyn Any) {
 }
 
 /// What to say of a panic that carries something else.
-pub(crate) const NO_TEXT: &str = "a panic without a text";
+const NO_TEXT: &str = "a panic without a text";
 
 /// The text that a panic carries, if it is one.
 pub(crate) fn text_of(payload: &dyn Any) -> Option<&str> {
     let string = payload.downcast_ref::<String>().map(String::as_str);
     string.or_else(|| payload.downcast_ref::<&str>().copied())
+}
+
+/// The text that a panic carries, or what to say of one that carries none.
+pub(crate) fn words_of(payload: &dyn Any) -> String {
+    text_of(payload).unwrap_or(NO_TEXT).to_string()
 }

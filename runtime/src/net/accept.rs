@@ -1,120 +1,48 @@
-//! Accepting connections, and which errors a listener outlives.
-//!
-//! A call of accept hands out the errors of the connection that it would have returned: a client
-//! that has gone, a firewall, a network that is down. One client's error must not end the service
-//! for all the others; nor must a shortage, which ends when somebody gives something back. So a
-//! listener gives up only when it is the listener that cannot be used.
+//! Accepting connections.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-
-use rustix::io::Errno;
 
 use super::async_io::{Async, Wait, used_elsewhere};
+use super::setbacks::{Next, PAUSE};
 use super::socket::ListeningSocket;
 use super::stream::Stream;
 use super::tcp::{TcpListener, TcpStream};
+use crate::reactor::source::Way;
 use crate::time::Sleep;
 
-/// How long a listener waits after an error that would come again at once.
-pub(crate) const PAUSE: Duration = Duration::from_millis(50);
-
-/// So many connections are passed over in a row before the listener pauses all the same.
-const PASSED_OVER: u32 = 128;
-
-/// The errors of one connection, as accept(2) lists them: the next one may be a good one.
-const OF_A_CONNECTION: &[Errno] = &[
-    Errno::CONNABORTED,
-    Errno::PROTO,
-    Errno::NETDOWN,
-    Errno::NOPROTOOPT,
-    Errno::HOSTDOWN,
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    Errno::NONET,
-    Errno::HOSTUNREACH,
-    Errno::OPNOTSUPP,
-    Errno::NETUNREACH,
-    Errno::TIMEDOUT,
-    // A firewall's rule.
-    Errno::PERM,
-    Errno::INTR,
-];
-
-/// The listener is none: no later call can succeed.
-const OF_THE_LISTENER: &[Errno] = &[Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::FAULT];
-
-/// What a listener does after an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Accepts again at once.
-    Again,
-    /// Accepts again after a pause.
-    Pause,
-    /// Returns the error.
-    GiveUp,
-}
-
-/// `None`: the error is not one of the system's.
-fn next_after(errno: Option<Errno>) -> Next {
-    match errno {
-        Some(errno) if OF_A_CONNECTION.contains(&errno) => Next::Again,
-        Some(errno) if OF_THE_LISTENER.contains(&errno) => Next::GiveUp,
-        // Shortages, and what nobody has thought of.
-        Some(_) => Next::Pause,
-        None => Next::GiveUp,
-    }
-}
-
-/// What a listener remembers of its errors.
-#[derive(Default)]
-pub(crate) struct Setbacks {
-    /// How many connections were passed over since one was accepted.
-    passed_over: Cell<u32>,
-    /// What has been said, each once in the listener's life.
-    told: RefCell<Vec<String>>,
-}
-
-impl Setbacks {
-    fn next(&self, error: &io::Error) -> Next {
-        let mut next = next_after(Errno::from_io_error(error));
-        if error.kind() == io::ErrorKind::ConnectionAborted {
-            next = Next::Again;
-        }
-        if next == Next::Again {
-            self.passed_over.set(self.passed_over.get() + 1);
-            if self.passed_over.get() < PASSED_OVER {
-                return Next::Again;
-            }
-            next = Next::Pause;
-        }
-        if next == Next::Pause {
-            self.passed_over.set(0);
-            self.tell(error);
-        }
-        next
+impl TcpListener {
+    /// Waits for a connection and accepts it.
+    ///
+    /// A listener outlives what happens to one connection:
+    ///
+    /// - The errors of the connection that would have been accepted (it was given up while it
+    ///   waited, a firewall forbids it, its network is down: all that accept(2) names) are passed
+    ///   over, and the next one is accepted at once.
+    /// - After any other error, for example when the process or the system has no file descriptor
+    ///   or no memory left, it tries again in 50 ms, and says so on standard error, once for each
+    ///   kind of error in its life. Connections wait meanwhile. Many that are passed over in a row
+    ///   count as such an error too.
+    /// - A connection that was accepted but cannot be watched is closed, and the same is done.
+    ///
+    /// Dropping the future loses no connection.
+    ///
+    /// # Errors
+    ///
+    /// When the listener itself is unusable: it does not listen (any more), its descriptor has been
+    /// closed, or it belongs to another runtime.
+    #[track_caller]
+    pub fn accept(&self) -> Accept<'_> {
+        self.accept_at(Location::caller())
     }
 
-    /// A connection was accepted.
-    fn end(&self) {
-        self.passed_over.set(0);
-    }
-
-    /// Says once for each text that a connection was not accepted, and why.
-    pub(crate) fn tell(&self, error: &io::Error) {
-        let text = error.to_string();
-        let mut told = self.told.borrow_mut();
-        if !told.contains(&text) {
-            let line = format!("popleft: cannot accept a connection: {text}; trying again\n");
-            // If standard error is gone there is nobody to tell.
-            let _ = io::stderr().write_all(line.as_bytes());
-            told.push(text);
-        }
+    pub(crate) fn accept_at(&self, at: &'static Location<'static>) -> Accept<'_> {
+        Accept { listener: self, wait: self.io.wait(Way::Read, at), pause: None }
     }
 }
 
@@ -176,27 +104,10 @@ mod tests {
     use super::*;
     use crate::base::network::{Connection, Listener, Watch};
     use crate::base::poller::Interest;
+    use crate::net::setbacks::{OF_A_CONNECTION, PASSED_OVER};
+    use rustix::io::Errno;
+    use std::cell::Cell;
     use std::rc::Rc;
-
-    #[test]
-    fn an_error_of_one_connection_ends_no_listener() {
-        for errno in OF_A_CONNECTION {
-            assert_eq!(next_after(Some(*errno)), Next::Again, "{errno}");
-        }
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC] {
-            assert_eq!(next_after(Some(errno)), Next::Pause, "{errno}");
-        }
-        for errno in OF_THE_LISTENER {
-            assert_eq!(next_after(Some(*errno)), Next::GiveUp, "{errno}");
-        }
-        // Whatever number a system may come up with.
-        for raw in 1..200 {
-            let errno = Errno::from_raw_os_error(raw);
-            let is_listed = OF_THE_LISTENER.contains(&errno);
-            assert_eq!(next_after(Some(errno)) == Next::GiveUp, is_listed, "{errno}");
-        }
-        assert_eq!(next_after(None), Next::GiveUp);
-    }
 
     /// A listener whose calls fail as the script says; when it is at its end the last line counts.
     #[derive(Clone, Debug)]

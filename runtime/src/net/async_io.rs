@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::ioctl_fionbio;
 
 use crate::base::event::{Event, Found, tell};
-use crate::base::network::{Network, Watched};
+use crate::base::network::{Network, Watchable, Watched};
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 use crate::event_loop;
@@ -302,6 +303,31 @@ fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
         0 => Err(io::ErrorKind::WouldBlock.into()),
         _ => Ok(()),
     }
+}
+
+/// The descriptor of a socket of the system.
+///
+/// # Panics
+///
+/// When the socket is simulated.
+#[track_caller]
+pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
+    match socket.watchable() {
+        Watchable::Descriptor(fd) => fd,
+        Watchable::Simulated(_) => panic!("a simulated socket has no file descriptor"),
+    }
+}
+
+/// Says why a simulated socket cannot be handed out as one of the system's.
+#[cold]
+#[track_caller]
+pub(super) fn not_of_the_system() -> ! {
+    panic!("a simulated socket cannot be made into one of the standard library")
+}
+
+/// Makes a socket that somebody else has made non-blocking, for good.
+pub(super) fn make_nonblocking(socket: &impl AsFd) -> io::Result<()> {
+    Ok(ioctl_fionbio(socket, true)?)
 }
 
 /// One future's wait for one way of a source, given up when it is dropped.

@@ -9,7 +9,8 @@
 //! | `async_io.rs` | `Async<T>` and the rule |
 //! | `stream.rs` | reading and writing, the same for TCP and Unix sockets; the two halves |
 //! | `tcp.rs` | `TcpListener`, and connecting |
-//! | `accept.rs` | accepting, and which errors a listener outlives |
+//! | `accept.rs` | accepting |
+//! | `setbacks.rs` | which errors a listener outlives |
 //! | `socket.rs` | what is inside these: the system's socket, or a simulated one |
 //! | `unix.rs` | `UnixStream` |
 //! | `address.rs` | host names |
@@ -19,16 +20,17 @@
 mod accept;
 mod address;
 mod async_io;
+mod setbacks;
 mod socket;
 mod stream;
 mod tcp;
 mod unix;
 
 pub use accept::Accept;
-pub(crate) use accept::{PAUSE, Setbacks};
 pub(crate) use address::resolve;
 pub use address::{Target, ToSocketAddrs, lookup_host};
 pub use async_io::{Async, Operation};
+pub(crate) use setbacks::{PAUSE, Setbacks};
 pub use stream::{OwnedReadHalf, OwnedWriteHalf, ReadExact, ReadHalf, Stream, WriteAll, WriteHalf};
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use unix::UnixStream;

@@ -4,15 +4,14 @@
 //! socket is made, and shows nowhere else: here every call of one goes to the one or the other.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::io::{Errno, ioctl_fionbio};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol};
 
-use super::async_io::simulated;
-use super::stream::sealed::Bytes;
+use super::async_io::{not_of_the_system, simulated};
+use super::stream::sealed::{Bytes, Socket};
 use crate::base::network::{Connection, Listen, Listener, Watchable, Watched};
 
 /// A TCP connection in whichever world.
@@ -214,26 +213,6 @@ impl fmt::Debug for ListeningSocket {
     }
 }
 
-/// The descriptor of a socket of the system.
-///
-/// # Panics
-///
-/// When the socket is simulated.
-#[track_caller]
-pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
-    match socket.watchable() {
-        Watchable::Descriptor(fd) => fd,
-        Watchable::Simulated(_) => panic!("a simulated socket has no file descriptor"),
-    }
-}
-
-/// Says why a simulated socket cannot be handed out as one of the system's.
-#[cold]
-#[track_caller]
-pub(super) fn not_of_the_system() -> ! {
-    panic!("a simulated socket cannot be made into one of the standard library")
-}
-
 // ===== sockets that are non-blocking from the beginning =========================================
 
 /// Where the system makes a socket non-blocking with the call that makes it, that saves a call for
@@ -302,7 +281,61 @@ mod made {
 use made::accept;
 pub(super) use made::{new_pair, new_socket};
 
-/// Makes a socket that somebody else has made non-blocking, for good.
-pub(super) fn make_nonblocking(socket: &impl AsFd) -> io::Result<()> {
-    Ok(ioctl_fionbio(socket, true)?)
+// ===== what a stream asks of the sockets of the standard library =================================
+
+macro_rules! bytes_of {
+    ($socket:ty, $is_a_queue:literal) => {
+        impl Bytes for $socket {
+            const IS_A_QUEUE: bool = $is_a_queue;
+
+            #[inline]
+            fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                (&*self).read(buffer)
+            }
+            fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                (&*self).read_vectored(buffers)
+            }
+            #[inline]
+            fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+                (&*self).write(bytes)
+            }
+            fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+                (&*self).write_vectored(buffers)
+            }
+            fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+                self.shutdown(how)
+            }
+        }
+    };
+}
+
+bytes_of!(net::TcpStream, true);
+// A read ends early at a descriptor that was passed along with the bytes.
+bytes_of!(std::os::unix::net::UnixStream, false);
+
+impl Socket for net::TcpStream {
+    type Held = TcpSocket;
+
+    fn hold(self) -> TcpSocket {
+        TcpSocket::System(self)
+    }
+
+    fn release(held: TcpSocket) -> Self {
+        match held {
+            TcpSocket::System(socket) => socket,
+            TcpSocket::Simulated(_) => not_of_the_system(),
+        }
+    }
+}
+
+impl Socket for std::os::unix::net::UnixStream {
+    type Held = Self;
+
+    fn hold(self) -> Self {
+        self
+    }
+
+    fn release(held: Self) -> Self {
+        held
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
@@ -12,8 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 
-use super::async_io::{Async, Holder, Wait};
-use super::socket::{TcpSocket, descriptor_of, make_nonblocking, not_of_the_system};
+use super::async_io::{Async, Holder, Wait, descriptor_of, make_nonblocking};
 use crate::base::network::Watched;
 use crate::base::place::Place;
 use crate::base::turn;
@@ -65,63 +64,6 @@ pub(super) mod sealed {
         fn send(&self, bytes: &[u8]) -> io::Result<usize>;
         fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
         fn shut_down(&self, how: Shutdown) -> io::Result<()>;
-    }
-}
-
-macro_rules! socket {
-    ($socket:ty, $is_a_queue:literal) => {
-        impl sealed::Bytes for $socket {
-            const IS_A_QUEUE: bool = $is_a_queue;
-
-            #[inline]
-            fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                (&*self).read(buffer)
-            }
-            fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                (&*self).read_vectored(buffers)
-            }
-            #[inline]
-            fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-                (&*self).write(bytes)
-            }
-            fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-                (&*self).write_vectored(buffers)
-            }
-            fn shut_down(&self, how: Shutdown) -> io::Result<()> {
-                self.shutdown(how)
-            }
-        }
-    };
-}
-
-socket!(std::net::TcpStream, true);
-// A read ends early at a descriptor that was passed along with the bytes.
-socket!(std::os::unix::net::UnixStream, false);
-
-impl sealed::Socket for std::net::TcpStream {
-    type Held = TcpSocket;
-
-    fn hold(self) -> TcpSocket {
-        TcpSocket::System(self)
-    }
-
-    fn release(held: TcpSocket) -> Self {
-        match held {
-            TcpSocket::System(socket) => socket,
-            TcpSocket::Simulated(_) => not_of_the_system(),
-        }
-    }
-}
-
-impl sealed::Socket for std::os::unix::net::UnixStream {
-    type Held = Self;
-
-    fn hold(self) -> Self {
-        self
-    }
-
-    fn release(held: Self) -> Self {
-        held
     }
 }
 

@@ -9,12 +9,10 @@ use std::panic::Location;
 
 use socket2::{Domain, Protocol};
 
-use super::accept::{Accept, Setbacks};
 use super::address::{ToSocketAddrs, resolve};
-use super::async_io::Async;
-use super::socket::{
-    ListeningSocket, TcpSocket, descriptor_of, make_nonblocking, new_socket, not_of_the_system,
-};
+use super::async_io::{Async, descriptor_of, make_nonblocking, not_of_the_system};
+use super::setbacks::Setbacks;
+use super::socket::{ListeningSocket, TcpSocket, new_socket};
 use super::stream::Stream;
 use crate::base::network::Listen;
 use crate::reactor::source::Way;
@@ -172,34 +170,6 @@ impl TcpListener {
             ListeningSocket::System(listener) => listener,
             ListeningSocket::Simulated(_) => not_of_the_system(),
         }
-    }
-
-    /// Waits for a connection and accepts it.
-    ///
-    /// A listener outlives what happens to one connection:
-    ///
-    /// - The errors of the connection that would have been accepted (it was given up while it
-    ///   waited, a firewall forbids it, its network is down: all that accept(2) names) are passed
-    ///   over, and the next one is accepted at once.
-    /// - After any other error, for example when the process or the system has no file descriptor
-    ///   or no memory left, it tries again in 50 ms, and says so on standard error, once for each
-    ///   kind of error in its life. Connections wait meanwhile. Many that are passed over in a row
-    ///   count as such an error too.
-    /// - A connection that was accepted but cannot be watched is closed, and the same is done.
-    ///
-    /// Dropping the future loses no connection.
-    ///
-    /// # Errors
-    ///
-    /// When the listener itself is unusable: it does not listen (any more), its descriptor has been
-    /// closed, or it belongs to another runtime.
-    #[track_caller]
-    pub fn accept(&self) -> Accept<'_> {
-        self.accept_at(Location::caller())
-    }
-
-    pub(crate) fn accept_at(&self, at: &'static Location<'static>) -> Accept<'_> {
-        Accept { listener: self, wait: self.io.wait(Way::Read, at), pause: None }
     }
 
     /// The address it listens on.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::random::Random;
-#[cfg(feature = "record")]
 use super::run::POLLS_BETWEEN_LOOKS;
-use super::run::{Ended, Payload, assert_that_nothing_runs_here, run_in, text_of};
+use super::run::{Ended, Payload, assert_that_nothing_runs_here, run_in};
 use super::schedule::Schedule;
 use super::simulated::{Chooser, Simulated};
 use crate::base::event::{Event, Listener};
+#[cfg(feature = "record")]
+use crate::base::panics::words_of;
 use crate::base::place::Place;
 use crate::base::warning::{self, Warning};
 use crate::event_loop::EventLoop;
@@ -289,7 +290,7 @@ impl Sim {
         match ended {
             Ended::Returned(output) => Ok(output),
             Ended::Panicked(payload) => {
-                let kind = FailureKind::Panic(text_of(&*payload));
+                let kind = FailureKind::Panic(words_of(&*payload));
                 Err((failure(kind), Some(payload)))
             }
             Ended::Failed(kind) => Err((failure(kind), None)),

@@ -12,13 +12,14 @@ use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::quiet::{Heard, Quiet};
 use super::random::Random;
-use super::run::{Ended, assert_that_nothing_runs_here, run_in, text_of};
+use super::run::{Ended, assert_that_nothing_runs_here, run_in};
 use super::schedule::Schedule;
 use super::search::Search;
 use super::shared::{self, Declared, Watch};
 use super::simulated::{Chooser, Simulated};
 use super::trail::Trail;
 use crate::base::event::Listener;
+use crate::base::panics::words_of;
 use crate::base::place::{Place, Why};
 
 /// How often the first schedule is repeated, to see whether the program does the same again. A
@@ -421,7 +422,7 @@ where
             Ended::NotTheSame(what) => return Err(not_the_same(&what, seed, schedule)),
             Ended::GivenUp => Outcome::GivenUp,
             Ended::Returned(_) => Outcome::Passed,
-            Ended::Panicked(payload) => Outcome::of_panic(&text_of(&*payload), panics),
+            Ended::Panicked(payload) => Outcome::of_panic(&words_of(&*payload), panics),
             Ended::Failed(FailureKind::Panic(text)) => Outcome::of_panic(&text, panics),
             Ended::Failed(FailureKind::Deadlock(deadlock)) => {
                 let who = Distinct::Deadlock(deadlock.kind());

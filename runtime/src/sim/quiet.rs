@@ -18,8 +18,8 @@ use std::sync::Once;
 use std::thread;
 
 use super::failure::how_to_reproduce;
-use super::run::text_of;
 use super::running_if_any;
+use crate::base::panics::words_of;
 use crate::base::place::short;
 
 /// A panic that was heard and not printed.
@@ -80,7 +80,7 @@ pub(super) fn install() {
 /// Whether this is the panic after which the standard library aborts: another one was about to
 /// leave a destructor that ran because of a panic, or a function that cannot unwind.
 fn ends_the_process(info: &PanicHookInfo<'_>) -> bool {
-    let text = text_of(info.payload());
+    let text = words_of(info.payload());
     text == "panic in a destructor during cleanup"
         || text == "panic in a function that cannot unwind"
 }
@@ -107,7 +107,7 @@ fn tell_before_the_end() {
 
 fn hear(info: &PanicHookInfo<'_>) -> bool {
     let heard = || {
-        let message = text_of(info.payload());
+        let message = words_of(info.payload());
         let place = info.location().map_or_else(String::new, |location| {
             format!("{}:{}", short(location.file()), location.line())
         });

@@ -11,7 +11,6 @@ use super::failure::FailureKind;
 use super::quiet;
 use super::simulated::{Halt, Simulated, SimulatedJobs};
 use crate::base::event::Listener;
-use crate::base::panics;
 use crate::base::place::Place;
 use crate::base::turn;
 use crate::base::warning::{self, Warning};
@@ -138,9 +137,4 @@ pub(crate) fn loop_for_a_job(name: &str, polls_between_looks: u32) -> Option<Rc<
     let around = super::running().filter(|_| world::is_in_a_simulated_job())?;
     let simulated = Rc::new(around.for_a_job());
     Some(make_loop(&simulated, name.to_string(), polls_between_looks))
-}
-
-/// The text that a panic carries.
-pub(super) fn text_of(payload: &dyn Any) -> String {
-    panics::text_of(payload).unwrap_or(panics::NO_TEXT).to_string()
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::tcp::Route;
+/// The direction from one host to another.
+pub(super) type Route = (IpAddr, IpAddr);
 
 /// The network that a simulated run begins with: who is called what, and how far it is from whom.
 ///

@@ -7,8 +7,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::Network;
 use super::host::Homes;
+use super::settings::Network;
 use super::tcp::{SocketId, Tcp};
 use crate::base::access::{self, Object};
 use crate::base::network::{Connection, Listen, Listener, Network as Sockets, Watch};

@@ -22,15 +22,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::super::random::Random;
-use super::Network;
+use super::settings::{Network, Route};
 use crate::base::network::Listen;
 use crate::base::poller::{Interest, Report};
 
 /// Names one end of a connection, or one listener. Never used twice.
 pub(super) type SocketId = u64;
-
-/// The direction from one host to another.
-pub(super) type Route = (IpAddr, IpAddr);
 
 /// No socket has this number: a first packet is not sent to one.
 const NOBODY: SocketId = 0;

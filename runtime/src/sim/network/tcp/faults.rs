@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{Change, Coming, End, NOBODY, Route, SocketId, Stage, Tcp, What};
+use super::super::settings::Route;
+use super::super::settings::{Link, Network};
+use super::{Change, Coming, End, NOBODY, SocketId, Stage, Tcp, What};
 use crate::base::world::deadline;
-use crate::sim::network::{Link, Network};
 
 impl Tcp {
     /// A link that is used for the first time: from here on its faults will happen.

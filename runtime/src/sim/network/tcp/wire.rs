@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::{ATTEMPTS, Change, Coming, NOBODY, Packet, Route, SocketId, Stage, Tcp, What};
+use super::super::settings::Route;
+use super::{ATTEMPTS, Change, Coming, NOBODY, Packet, SocketId, Stage, Tcp, What};
 use crate::base::poller::Report;
 use crate::base::world::deadline;
 use crate::sim::random::Random;

@@ -1,0 +1,133 @@
+//! Which errors a listener outlives.
+//!
+//! A call of accept hands out the errors of the connection that it would have returned: a client
+//! that has gone, a firewall, a network that is down. One client's error must not end the service
+//! for all the others; nor must a shortage, which ends when somebody gives something back. So a
+//! listener gives up only when it is the listener that cannot be used.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+/// How long a listener waits after an error that would come again at once.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// So many connections are passed over in a row before the listener pauses all the same.
+pub(super) const PASSED_OVER: u32 = 128;
+
+/// The errors of one connection, as accept(2) lists them: the next one may be a good one.
+pub(super) const OF_A_CONNECTION: &[Errno] = &[
+    Errno::CONNABORTED,
+    Errno::PROTO,
+    Errno::NETDOWN,
+    Errno::NOPROTOOPT,
+    Errno::HOSTDOWN,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Errno::NONET,
+    Errno::HOSTUNREACH,
+    Errno::OPNOTSUPP,
+    Errno::NETUNREACH,
+    Errno::TIMEDOUT,
+    // A firewall's rule.
+    Errno::PERM,
+    Errno::INTR,
+];
+
+/// The listener is none: no later call can succeed.
+const OF_THE_LISTENER: &[Errno] = &[Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::FAULT];
+
+/// What a listener does after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Accepts again at once.
+    Again,
+    /// Accepts again after a pause.
+    Pause,
+    /// Returns the error.
+    GiveUp,
+}
+
+/// `None`: the error is not one of the system's.
+fn next_after(errno: Option<Errno>) -> Next {
+    match errno {
+        Some(errno) if OF_A_CONNECTION.contains(&errno) => Next::Again,
+        Some(errno) if OF_THE_LISTENER.contains(&errno) => Next::GiveUp,
+        // Shortages, and what nobody has thought of.
+        Some(_) => Next::Pause,
+        None => Next::GiveUp,
+    }
+}
+
+/// What a listener remembers of its errors.
+#[derive(Default)]
+pub(crate) struct Setbacks {
+    /// How many connections were passed over since one was accepted.
+    passed_over: Cell<u32>,
+    /// What has been said, each once in the listener's life.
+    pub(super) told: RefCell<Vec<String>>,
+}
+
+impl Setbacks {
+    pub(super) fn next(&self, error: &io::Error) -> Next {
+        let mut next = next_after(Errno::from_io_error(error));
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            next = Next::Again;
+        }
+        if next == Next::Again {
+            self.passed_over.set(self.passed_over.get() + 1);
+            if self.passed_over.get() < PASSED_OVER {
+                return Next::Again;
+            }
+            next = Next::Pause;
+        }
+        if next == Next::Pause {
+            self.passed_over.set(0);
+            self.tell(error);
+        }
+        next
+    }
+
+    /// A connection was accepted.
+    pub(super) fn end(&self) {
+        self.passed_over.set(0);
+    }
+
+    /// Says once for each text that a connection was not accepted, and why.
+    pub(crate) fn tell(&self, error: &io::Error) {
+        let text = error.to_string();
+        let mut told = self.told.borrow_mut();
+        if !told.contains(&text) {
+            let line = format!("popleft: cannot accept a connection: {text}; trying again\n");
+            // If standard error is gone there is nobody to tell.
+            let _ = io::stderr().write_all(line.as_bytes());
+            told.push(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_one_connection_ends_no_listener() {
+        for errno in OF_A_CONNECTION {
+            assert_eq!(next_after(Some(*errno)), Next::Again, "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC] {
+            assert_eq!(next_after(Some(errno)), Next::Pause, "{errno}");
+        }
+        for errno in OF_THE_LISTENER {
+            assert_eq!(next_after(Some(*errno)), Next::GiveUp, "{errno}");
+        }
+        // Whatever number a system may come up with.
+        for raw in 1..200 {
+            let errno = Errno::from_raw_os_error(raw);
+            let is_listed = OF_THE_LISTENER.contains(&errno);
+            assert_eq!(next_after(Some(errno)) == Next::GiveUp, is_listed, "{errno}");
+        }
+        assert_eq!(next_after(None), Next::GiveUp);
+    }
+}

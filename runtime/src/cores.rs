@@ -28,7 +28,8 @@ use crate::base::place::{Place, Why};
 use crate::base::turn;
 use crate::base::world;
 use crate::builder::{Builder, Settings};
-use crate::event_loop::{self, EventLoop};
+use crate::current;
+use crate::event_loop::EventLoop;
 use crate::handle::Handle;
 use crate::net::{PAUSE, Setbacks, TcpListener, TcpStream, ToSocketAddrs, resolve};
 use crate::runtime::{RunError, Runtime};
@@ -131,7 +132,7 @@ where
 
 /// A simulation has one thread and one clock.
 fn refuse_in_a_simulation() -> io::Result<()> {
-    let around = event_loop::current();
+    let around = current::event_loop();
     let is_real = |event_loop: &Rc<EventLoop>| event_loop.tasks.world.has_other_threads();
     if !world::is_in_a_simulated_job() && around.as_ref().is_none_or(is_real) {
         return Ok(());

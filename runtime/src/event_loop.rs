@@ -10,8 +10,7 @@
 //! pushes its task to the right end of the deque; the loop pops it from the left end and polls it;
 //! inside, a `net` future reads the byte.
 
-use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::base::clock::Clock;
 use crate::base::event::{Cause, End, Event, tell};
 use crate::base::id::Id;
 use crate::base::lock_graph;
-use crate::base::place::{Place, Why};
+use crate::base::place::Why;
 use crate::base::turn;
 use crate::base::world::{self, Jobs, Until, World};
 use crate::reactor::{Backend, Reactor};
@@ -141,7 +140,7 @@ impl EventLoop {
         let is_new = self.tasks.table.end_turn_ready(task, taken.body);
         tell(|| {
             let (why, at) = turn::parked();
-            pending(task, why, at.place())
+            lock_graph::pending(task, why, at.place())
         });
         if is_new {
             self.tasks.ready.push_back(task);
@@ -154,7 +153,7 @@ impl EventLoop {
         let (why, at) = turn::parked();
         let (at, since) = (at.place(), self.clock.looked_at_ms());
         self.tasks.table.end_turn_waiting(task, taken.body, (why, at), since);
-        tell(|| pending(task, why, at));
+        tell(|| lock_graph::pending(task, why, at));
         if why == Why::Lock {
             lock_graph::turn_ended(task);
         }
@@ -253,20 +252,6 @@ impl EventLoop {
     }
 }
 
-/// A task that waits for another's end, or for its lock, is recorded with that one's number for a
-/// place.
-fn pending(task: Id, why: Why, at: Place) -> Event {
-    let (on, at) = match why {
-        Why::Join => (Some(at.number()), Place::UNKNOWN),
-        Why::Lock => match lock_graph::awaited_by(task) {
-            Some((holder, at)) => (holder.map(Id::number), at),
-            None => (None, Place::UNKNOWN),
-        },
-        _ => (None, at),
-    };
-    Event::Pending { task, why, on, at }
-}
-
 /// A door for debuggers: every task that is polled passes here.
 #[inline(never)]
 pub(crate) fn poll_task(task: Id, body: Pin<&mut dyn Body>) -> Poll<End> {
@@ -318,67 +303,6 @@ impl EventLoop {
             stopped: Cell::new(false),
             messages: Cell::new(Vec::new()),
         }
-    }
-}
-
-// ===== the loop of this thread ==================================================================
-
-thread_local! {
-    /// It is never dropped, so it is there until the thread is gone, also for a runtime that lies
-    /// in a thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
-    static CURRENT: RefCell<ManuallyDrop<Option<Rc<EventLoop>>>> =
-        const { RefCell::new(ManuallyDrop::new(None)) };
-}
-
-/// The loop that runs on this thread.
-pub(crate) fn current() -> Option<Rc<EventLoop>> {
-    CURRENT.with(|current| Option::clone(&current.borrow()))
-}
-
-fn replace_current(event_loop: Option<Rc<EventLoop>>) -> Option<Rc<EventLoop>> {
-    ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(event_loop)))
-}
-
-/// Makes `event_loop` the one that runs on this thread, until the guard is dropped.
-pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
-    let tasks = event_loop.tasks.clone();
-    let cause_before = turn::cause();
-    turn::set_cause(Cause::Outside);
-    Entered {
-        cause_before,
-        address_before: turn::set_running_loop(tasks.inbox.address()),
-        loop_before: replace_current(Some(event_loop)),
-        tasks_before: tasks::set_current(Some(tasks)),
-    }
-}
-
-/// Has this thread be as one that runs no loop, but must not block either, until the guard is
-/// dropped: for what would be done on another thread.
-pub(crate) fn step_out() -> Entered {
-    Entered {
-        cause_before: turn::cause(),
-        loop_before: replace_current(None),
-        tasks_before: tasks::set_current(None),
-        address_before: turn::set_running_loop(turn::NO_LOOP_HERE),
-    }
-}
-
-/// Puts back what was before.
-pub(crate) struct Entered {
-    cause_before: Cause,
-    loop_before: Option<Rc<EventLoop>>,
-    tasks_before: Option<Rc<Tasks>>,
-    address_before: usize,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        turn::set_running_loop(self.address_before);
-        turn::set_cause(self.cause_before);
-        let left = tasks::set_current(self.tasks_before.take());
-        drop(left);
-        let left = replace_current(self.loop_before.take());
-        drop(left);
     }
 }
 

@@ -13,7 +13,8 @@ use crate::base::panics::catching;
 use crate::base::place::Place;
 use crate::base::turn;
 use crate::base::warning::{self, Warning};
-use crate::event_loop::{self, EventLoop};
+use crate::current;
+use crate::event_loop::EventLoop;
 use crate::runtime::Runtime;
 use crate::task::body::TaskBody;
 use crate::task::inbox::{Inbox, Message, RemoteSpawn};
@@ -43,7 +44,7 @@ impl Handle {
 
     /// The handle of the runtime that is running on this thread, if one is.
     pub fn current() -> Option<Handle> {
-        event_loop::current().map(|event_loop| Handle::of(&event_loop))
+        current::event_loop().map(|event_loop| Handle::of(&event_loop))
     }
 
     /// Spawns `future` on the runtime's own thread: asyncio's `run_coroutine_threadsafe`.

@@ -84,6 +84,7 @@ pub mod time;
 mod base;
 mod builder;
 mod cores;
+mod current;
 mod deadlock;
 mod event_loop;
 mod handle;

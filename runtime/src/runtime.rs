@@ -13,7 +13,8 @@ use crate::base::event::{self, Listener};
 use crate::base::panics::catching;
 use crate::base::place::Place;
 use crate::base::turn;
-use crate::event_loop::{self, EventLoop, Returned};
+use crate::current;
+use crate::event_loop::{EventLoop, Returned};
 use crate::task::body::{Body, Plain, TaskBody};
 use crate::task::record::Name;
 use crate::task::table::NewTask;
@@ -114,7 +115,7 @@ impl Runtime {
         F: Future<Output = ()>,
     {
         let _listening = Listening::start(self.listener.clone());
-        let _entered = event_loop::enter(self.event_loop.clone());
+        let _entered = current::enter(self.event_loop.clone());
         let _door = DebuggersDoor::open(&self.event_loop);
         let (task, waker) = MainTask::spawn(&self.event_loop, at);
         let mut body = pin!(TaskBody::new(Plain::new(main), waker));
@@ -146,7 +147,7 @@ impl Drop for Runtime {
         let _listening = Listening::start(self.listener.clone());
         // What tasks hold may wake, spawn, or give timers back while it is dropped; all that is
         // meant for this loop, whichever runs on this thread.
-        let _entered = event_loop::enter(self.event_loop.clone());
+        let _entered = current::enter(self.event_loop.clone());
         self.event_loop.tasks.table.close();
         let unread = self.event_loop.tasks.inbox.close();
         catching(|| drop(unread));

@@ -21,7 +21,7 @@ pub use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::base::place::Why;
 use crate::base::turn;
 use crate::base::world::{Hearing, World};
-use crate::event_loop;
+use crate::current;
 use crate::net::Async;
 use crate::reactor::source::Way;
 
@@ -75,7 +75,7 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
             format!("signal {signal} cannot be caught"),
         ));
     }
-    let world = event_loop::current().map(|event_loop| event_loop.tasks.world.clone());
+    let world = current::event_loop().map(|event_loop| event_loop.tasks.world.clone());
     let from = match world {
         Some(World::Simulated(simulation)) if is_known(signal) => {
             From::Simulation(simulation.listen(signal))

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::panic::Location;
 use std::task::Waker;
 
+use super::event::Event;
 use super::id::Id;
 use super::place::{Place, Why};
 use super::turn::{self, At};
@@ -144,6 +145,20 @@ pub(crate) fn awaited_by(task: Id) -> Option<(Option<Id>, Place)> {
         let known = holder.filter(|holder| *holder == Who::of(holder.task) && holder.is_known());
         Some((known.map(|holder| holder.task), Place::of(wait.at)))
     })
+}
+
+/// A task that waits for another's end, or for its lock, is recorded with that one's number for a
+/// place.
+pub(crate) fn pending(task: Id, why: Why, at: Place) -> Event {
+    let (on, at) = match why {
+        Why::Join => (Some(at.number()), Place::UNKNOWN),
+        Why::Lock => match awaited_by(task) {
+            Some((holder, at)) => (holder.map(Id::number), at),
+            None => (None, Place::UNKNOWN),
+        },
+        _ => (None, at),
+    };
+    Event::Pending { task, why, on, at }
 }
 
 /// Whether a lock holds the waker of `task`, a task of the running loop.

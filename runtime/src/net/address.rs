@@ -9,7 +9,7 @@ use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, Socke
 use std::panic::Location;
 
 use super::async_io::{no_runtime, simulated};
-use crate::event_loop;
+use crate::current;
 use crate::offload::spawn_blocking_at;
 use crate::task::JoinError;
 
@@ -64,7 +64,7 @@ pub(crate) async fn resolve(
             if let Some(found) = simulated(|network| network.look_up(&name)) {
                 return found;
             }
-            if event_loop::current().is_none() {
+            if current::event_loop().is_none() {
                 return Err(no_runtime(&format!("look up {name:?}")));
             }
             spawn_blocking_at(move || look_up(&name), at).await.map_err(lookup_failed)?

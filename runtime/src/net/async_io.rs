@@ -16,7 +16,7 @@ use crate::base::event::{Event, Found, tell};
 use crate::base::network::{Network, Watchable, Watched};
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
-use crate::event_loop;
+use crate::current;
 use crate::reactor::nonblocking::Mode;
 use crate::reactor::source::{Source, Ticket, Way};
 use crate::reactor::{Reactor, number_of};
@@ -134,7 +134,7 @@ impl<T: Watched> Async<T> {
     }
 
     fn watch_as(io: T, mode: Mode) -> io::Result<Self> {
-        let Some(event_loop) = event_loop::current() else {
+        let Some(event_loop) = current::event_loop() else {
             return Err(no_runtime("watch a file descriptor"));
         };
         let source = event_loop.reactor.register(io, mode)?;
@@ -272,12 +272,12 @@ pub(super) enum Holder<'a> {
 
 /// Asks the running loop's network, if its world has one that is simulated.
 pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
-    event_loop::current()?.tasks.world.network().map(ask)
+    current::event_loop()?.tasks.world.network().map(ask)
 }
 
 /// Fails when the running loop is simulated: it watches no descriptors of the system.
 pub(super) fn only_in_the_real_world() -> io::Result<()> {
-    match event_loop::current() {
+    match current::event_loop() {
         Some(event_loop) => event_loop.reactor.kernel().map(drop),
         None => Ok(()),
     }

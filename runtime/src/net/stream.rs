@@ -522,6 +522,7 @@ mod tests {
     use super::*;
     use crate::base::event::Event;
     use std::cell::Cell;
+    use std::io::Write as _;
     use std::os::unix::net::UnixStream;
 
     /// A socket that counts how often the system is asked for bytes.

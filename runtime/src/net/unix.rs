@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr};
 use super::async_io::{Async, no_runtime, only_in_the_real_world};
 use super::socket::{new_pair, new_socket};
 use super::stream::Stream;
-use crate::event_loop;
+use crate::current;
 use crate::time::Sleep;
 
 /// How long a connection waits before it tries again at a listener whose queue is full.
@@ -67,7 +67,7 @@ impl UnixStream {
     ) -> impl Future<Output = io::Result<UnixStream>> + use<P> {
         let at = Location::caller();
         async move {
-            if event_loop::current().is_none() {
+            if current::event_loop().is_none() {
                 return Err(no_runtime("connect"));
             }
             only_in_the_real_world()?;

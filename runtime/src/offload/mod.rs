@@ -21,7 +21,7 @@ use crate::base::panics::catching;
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 use crate::base::world::Job;
-use crate::event_loop;
+use crate::current;
 use crate::task::body::TaskBody;
 use crate::task::inbox::{Inbox, Message};
 use crate::task::table::NewTask;
@@ -73,7 +73,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let Some(event_loop) = event_loop::current() else {
+    let Some(event_loop) = current::event_loop() else {
         panic!("cannot spawn a blocking job: no runtime is running on this thread");
     };
     let mut job: Option<Arc<dyn Job>> = None;

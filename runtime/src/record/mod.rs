@@ -49,16 +49,18 @@ mod memory;
 mod packed;
 mod read;
 mod recorder;
+mod sink;
 mod trace;
 
 pub use entry::{Cause, Entry, Event, Header, Place, Unknown};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 pub use read::{ReadError, Reader, read};
-pub use recorder::Sink;
+pub use sink::Sink;
 pub use trace::record_all;
 
-pub(crate) use recorder::{Target, listener};
+pub(crate) use recorder::listener;
+pub(crate) use sink::Target;
 
 /// The JSON Schema of the lines of a recording, the header's as well as the entries'.
 pub const SCHEMA: &str = include_str!("schema.json");

@@ -23,7 +23,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::JsonLines;
-use super::recorder::{Target, complain};
+use super::sink::{Target, complain};
 
 /// Where the trace of this process goes.
 enum Trace {

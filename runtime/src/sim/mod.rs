@@ -81,8 +81,6 @@ mod shared;
 mod simulated;
 mod trail;
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 pub use crate::deadlock::{Deadlock, Waiting};
@@ -95,38 +93,7 @@ pub use schedule::{ParseScheduleError, Schedule};
 pub use shared::Shared;
 
 use crate::base::access::{self, Object};
-use simulated::Simulated;
-
-// ===== the world that is simulated here =========================================================
-
-thread_local! {
-    static RUNNING: RefCell<Option<Rc<Simulated>>> = const { RefCell::new(None) };
-}
-
-/// Makes a world the one that is simulated on this thread, until it is dropped.
-struct Running;
-
-impl Running {
-    fn begin(simulated: Rc<Simulated>) -> Running {
-        RUNNING.replace(Some(simulated));
-        Running
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.replace(None);
-    }
-}
-
-fn running() -> Option<Rc<Simulated>> {
-    RUNNING.with_borrow(Clone::clone)
-}
-
-/// The same where it is not known what this thread was doing.
-fn running_if_any() -> Option<Rc<Simulated>> {
-    RUNNING.try_with(|running| running.try_borrow().ok()?.clone()).ok()?
-}
+use simulated::running;
 
 // ===== what a simulated program may ask and do ==================================================
 

@@ -13,8 +13,8 @@
 //! This file is how a program breaks and mends the network while it runs.
 
 mod host;
-mod settings;
-mod sockets;
+pub(super) mod settings;
+pub(super) mod sockets;
 mod tcp;
 
 use std::cell::{RefCell, RefMut};
@@ -24,9 +24,8 @@ use std::rc::Rc;
 
 pub use host::{OnHost, on_host};
 pub use settings::{Link, Network};
-pub(super) use sockets::InMemory;
 
-use super::running;
+use super::simulated::running;
 use crate::base::access::{self, Object};
 use settings::known_as;
 use tcp::Tcp;

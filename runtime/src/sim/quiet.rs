@@ -18,7 +18,7 @@ use std::sync::Once;
 use std::thread;
 
 use super::failure::how_to_reproduce;
-use super::running_if_any;
+use super::simulated::running_if_any;
 use crate::base::panics::words_of;
 use crate::base::place::short;
 

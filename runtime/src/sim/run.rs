@@ -6,10 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Running;
 use super::failure::FailureKind;
 use super::quiet;
-use super::simulated::{Halt, Simulated, SimulatedJobs};
+use super::simulated::{Halt, Running, Simulated, SimulatedJobs, running};
 use crate::base::event::Listener;
 use crate::base::place::Place;
 use crate::base::turn;
@@ -134,7 +133,7 @@ fn make_loop(simulated: &Rc<Simulated>, name: String, polls_between_looks: u32) 
 /// The loop of a runtime that is made in a job of a simulation, which would have a thread of its
 /// own elsewhere. `None` when this is no such job.
 pub(crate) fn loop_for_a_job(name: &str, polls_between_looks: u32) -> Option<Rc<EventLoop>> {
-    let around = super::running().filter(|_| world::is_in_a_simulated_job())?;
+    let around = running().filter(|_| world::is_in_a_simulated_job())?;
     let simulated = Rc::new(around.for_a_job());
     Some(make_loop(&simulated, name.to_string(), polls_between_looks))
 }

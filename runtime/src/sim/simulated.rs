@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::network::{InMemory, Network};
+use super::network::settings::Network;
+use super::network::sockets::InMemory;
 use super::random::Random;
 use super::schedule::Schedule;
 use super::search::{Advice, Search};
@@ -24,7 +25,7 @@ use crate::base::network::Report;
 use crate::base::panics::catching;
 use crate::base::turn;
 use crate::base::world::{self, Hearing, Job, Jobs, Simulation, Until};
-use crate::event_loop;
+use crate::current;
 use crate::task::Id;
 use crate::task::inbox::{Inbox, Message};
 
@@ -276,7 +277,7 @@ impl Simulated {
         match what {
             What::Job(job) => {
                 // On another thread it would find no loop; nor does it here.
-                let _elsewhere = event_loop::step_out();
+                let _elsewhere = current::step_out();
                 let _clock = world::stop_clock(self.now.get());
                 turn::set_cause(Cause::Job);
                 job.run();
@@ -421,4 +422,35 @@ impl Hearing for Listener {
         }
         Poll::Pending
     }
+}
+
+// ===== the world that is simulated here =========================================================
+
+thread_local! {
+    static RUNNING: RefCell<Option<Rc<Simulated>>> = const { RefCell::new(None) };
+}
+
+/// Makes a world the one that is simulated on this thread, until it is dropped.
+pub(super) struct Running;
+
+impl Running {
+    pub(super) fn begin(simulated: Rc<Simulated>) -> Running {
+        RUNNING.replace(Some(simulated));
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.replace(None);
+    }
+}
+
+pub(in crate::sim) fn running() -> Option<Rc<Simulated>> {
+    RUNNING.with_borrow(Clone::clone)
+}
+
+/// The same where it is not known what this thread was doing.
+pub(super) fn running_if_any() -> Option<Rc<Simulated>> {
+    RUNNING.try_with(|running| running.try_borrow().ok()?.clone()).ok()?
 }

@@ -515,7 +515,7 @@ mod tests {
     #[test]
     fn the_record_of_an_ended_task_is_used_again_and_no_more_are_kept_than_are_worth_it() {
         crate::run(async {
-            let event_loop = crate::event_loop::current().unwrap();
+            let event_loop = crate::current::event_loop().unwrap();
             let spare = || event_loop.tasks.table.spare.borrow().len();
             for _ in 0..3 {
                 crate::spawn(async {}).await.unwrap();

@@ -15,7 +15,7 @@ pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 use std::time::Instant;
 
 use crate::base::world;
-use crate::event_loop;
+use crate::current;
 
 /// What time it is by the clock of the loop that runs on this thread; by the system's clock where
 /// none runs, for example in a job of [`spawn_blocking`](crate::spawn_blocking).
@@ -28,7 +28,7 @@ use crate::event_loop;
 /// assert!(popleft::time::now() >= start);
 /// ```
 pub fn now() -> Instant {
-    match event_loop::current() {
+    match current::event_loop() {
         Some(event_loop) => event_loop.clock.now(),
         None => world::now_outside_loops(),
     }

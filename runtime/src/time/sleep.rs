@@ -13,7 +13,7 @@ use crate::base::event::{Event, tell};
 use crate::base::place::{Place, Why};
 use crate::base::turn;
 use crate::base::world;
-use crate::event_loop;
+use crate::current;
 use crate::task::local_waker::LocalWaker;
 use crate::timers::{self, Timers};
 
@@ -106,7 +106,7 @@ impl Sleep {
         if self.is_elapsed() {
             return Poll::Ready(());
         }
-        let Some(event_loop) = event_loop::current() else {
+        let Some(event_loop) = current::event_loop() else {
             panic!("cannot wait for a deadline: no runtime is running on this thread");
         };
         match &self.stage {

@@ -135,8 +135,8 @@ impl Default for Settings {
             polls_between_looks: POLLS_BETWEEN_LOOKS,
             spin: Duration::ZERO,
             report_stalls: true,
-            pool_size: ThreadPool::USUAL_SIZE,
-            pool_idle: ThreadPool::USUAL_IDLE_TIME,
+            pool_size: ThreadPool::DEFAULT_SIZE,
+            pool_idle: ThreadPool::DEFAULT_IDLE_TIMEOUT,
             shutdown_timeout: Duration::from_secs(1),
         }
     }

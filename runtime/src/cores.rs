@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::place::{Place, Why};
 use crate::base::turn;
 use crate::base::world;
@@ -398,7 +398,7 @@ impl Dealer {
         give(&mut hand);
         while let Some((_, waker)) = hand.waiting.pop() {
             drop(hand);
-            catching(|| waker.wake());
+            catch_and_report(|| waker.wake());
             hand = lock(&self.hands[number]);
         }
     }
@@ -433,7 +433,7 @@ impl Dealer {
         let at = hand.waiting.iter().position(|(ticket, _)| *ticket == held);
         let left = at.map(|at| hand.waiting.swap_remove(at));
         drop(hand);
-        catching(|| drop(left));
+        catch_and_report(|| drop(left));
     }
 }
 
@@ -504,7 +504,7 @@ impl CoreListener {
             match TcpStream::from_std(stream) {
                 Ok(stream) => return Ok((stream, peer)),
                 // Only this connection is lost.
-                Err(error) => self.setbacks.tell(&error),
+                Err(error) => self.setbacks.warn_once(&error),
             }
             Sleep::lasting(PAUSE, at).await;
         }

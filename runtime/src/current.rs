@@ -40,7 +40,7 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
 
 /// Has this thread be as one that runs no loop, but must not block either, until the guard is
 /// dropped: for what would be done on another thread.
-pub(crate) fn step_out() -> Entered {
+pub(crate) fn leave() -> Entered {
     Entered {
         cause_before: turn::cause(),
         loop_before: replace_current(None),

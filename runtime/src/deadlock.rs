@@ -1,4 +1,4 @@
-//! Who waits for what when nothing can happen any more, for those who have to find out why.
+//! TaskRef waits for what when nothing can happen any more, for those who have to find out why.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::task::Id;
 use crate::task::record::Record;
 use crate::task::tasks::Tasks;
 
-/// Who waits for what when nothing can happen any more.
+/// TaskRef waits for what when nothing can happen any more.
 ///
 /// It prints as a list of the tasks, and the circle below if there is one.
 #[derive(Clone, Debug, PartialEq)]

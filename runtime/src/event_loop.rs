@@ -18,14 +18,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::clock::Clock;
-use crate::base::event::{Cause, End, Event, tell};
+use crate::base::event::{Cause, End, Event, emit};
 use crate::base::id::Id;
 use crate::base::lock_graph;
 use crate::base::place::Why;
 use crate::base::turn;
 use crate::base::world::{self, Jobs, Until, World};
 use crate::reactor::{Backend, Reactor};
-use crate::stall::Hope;
+use crate::stall::StallDetector;
 use crate::task::body::Body;
 use crate::task::inbox::{Inbox, Message};
 use crate::task::table::Taken;
@@ -44,7 +44,7 @@ pub(crate) struct EventLoop {
     /// Held by every [`Handle`](crate::Handle): whoever has one may still send a message.
     pub(crate) handles: Arc<()>,
     pub(crate) name: String,
-    pub(crate) hope: Hope,
+    pub(crate) stall: StallDetector,
     /// N: how many turns are taken before the loop looks outside, though more tasks are ready.
     polls_between_looks: u32,
     /// How long it looks again and again before it sleeps.
@@ -64,7 +64,7 @@ pub(crate) struct Settings {
 
 /// Why the loop returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Returned {
+pub(crate) enum ExitReason {
     /// The main task has ended.
     MainEnded,
     /// Another thread asked it to stop.
@@ -77,7 +77,7 @@ pub(crate) enum Returned {
 
 impl EventLoop {
     /// Runs tasks until the main one has ended. Its future lies on the caller's stack.
-    pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> Returned {
+    pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> ExitReason {
         while !self.stopped.get() {
             for _ in 0..self.polls_between_looks {
                 let Some(task) = self.tasks.popleft() else {
@@ -85,22 +85,22 @@ impl EventLoop {
                 };
                 let ended = self.take_turn(task, main_body.as_mut());
                 if ended && task == main {
-                    return Returned::MainEnded;
+                    return ExitReason::MainEnded;
                 }
             }
             let Some(until) = self.how_long_to_sleep() else {
-                return Returned::Stalled;
+                return ExitReason::Stalled;
             };
             self.look_outside(until);
         }
-        Returned::Stopped
+        ExitReason::Stopped
     }
 
     /// Time has passed since the last run, if there was one, and much may have come. A program that
     /// gives the loop many short runs must not starve what is outside.
     pub(crate) fn begin_run(&self) {
         self.stopped.set(false);
-        self.hope.begin();
+        self.stall.begin();
         self.clock.look();
         let was_left_something =
             self.reactor.has_sources() || self.timers.next_deadline().is_some();
@@ -120,7 +120,7 @@ impl EventLoop {
             return false;
         };
         turn::begin(task);
-        tell(|| Event::Poll { task });
+        emit(|| Event::Poll { task });
         let body: Pin<&mut dyn Body> = match &mut taken.body {
             Some(body) => body.as_mut(),
             None => main_body,
@@ -128,7 +128,7 @@ impl EventLoop {
         let polled =
             if taken.aborted { Poll::Ready(body.cancel(task)) } else { poll_task(task, body) };
         match polled {
-            Poll::Pending if turn::wants_another() => self.put_back(task, taken),
+            Poll::Pending if turn::has_yielded() => self.put_back(task, taken),
             Poll::Pending => self.park(task, taken),
             Poll::Ready(how) => self.finish(task, taken, how),
         }
@@ -138,13 +138,13 @@ impl EventLoop {
     /// The task only lets the others go first: to the right end of the deque with it.
     fn put_back(&self, task: Id, taken: Taken) {
         let is_new = self.tasks.table.end_turn_ready(task, taken.body);
-        tell(|| {
+        emit(|| {
             let (why, at) = turn::parked();
             lock_graph::pending(task, why, at.place())
         });
         if is_new {
             self.tasks.ready.push_back(task);
-            tell(|| Event::Wake { task, by: turn::cause() });
+            emit(|| Event::Wake { task, by: turn::cause() });
         }
     }
 
@@ -153,7 +153,7 @@ impl EventLoop {
         let (why, at) = turn::parked();
         let (at, since) = (at.place(), self.clock.looked_at_ms());
         self.tasks.table.end_turn_waiting(task, taken.body, (why, at), since);
-        tell(|| lock_graph::pending(task, why, at));
+        emit(|| lock_graph::pending(task, why, at));
         if why == Why::Lock {
             lock_graph::turn_ended(task);
         }
@@ -162,7 +162,7 @@ impl EventLoop {
     /// The task has ended: its joiner goes on, and what nobody wants is dropped.
     fn finish(&self, task: Id, taken: Taken, how: End) {
         let left = self.tasks.table.finish(task, taken.body);
-        tell(|| Event::Done { task, how });
+        emit(|| Event::Done { task, how });
         left.joiner.wake();
         if let Some(ended) = left.unwanted {
             self.tasks.table.discard(ended);
@@ -177,17 +177,17 @@ impl EventLoop {
         if let Some(deadline) = self.timers.next_deadline() {
             return Some(Until::Deadline(deadline));
         }
-        let asked = self.reactor.is_waited_for() || self.pending_jobs.get() > 0;
+        let asked = self.reactor.has_waiters() || self.pending_jobs.get() > 0;
         if self.tasks.world.may_answer(asked) {
             return Some(Until::Forever);
         }
         let others_may_send = Arc::strong_count(&self.handles) > 1;
-        self.hope.how_long_to_hope(&self.tasks, &self.clock, others_may_send)
+        self.stall.check(&self.tasks, &self.clock, others_may_send)
     }
 
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
-        tell(|| Event::LookOutside);
+        emit(|| Event::LookOutside);
         if until != Until::Now {
             self.give_memory_back();
         }
@@ -224,17 +224,17 @@ impl EventLoop {
         }
         let mut messages = self.messages.take();
         inbox.take(&mut messages);
-        self.hope.heard_from_outside();
+        self.stall.note_external_wake();
         for message in messages.drain(..) {
             turn::set_cause(Cause::Thread);
             match message {
                 Message::Wake(task) => {
-                    turn::set_cause(self.tasks.table.left_inbox(task));
+                    turn::set_cause(self.tasks.table.wake_cause(task));
                     tasks::wake(task);
                 }
                 // Of a job that was given up nobody speaks any more.
                 Message::JobStarted(task) if self.tasks.table.has_ended(task) => {}
-                Message::JobStarted(task) => tell(|| Event::JobStart { task }),
+                Message::JobStarted(task) => emit(|| Event::JobStart { task }),
                 Message::Spawn(spawn) => self.tasks.spawn_for_another_thread(spawn),
                 Message::Abort(task) => self.tasks.abort(task),
                 Message::Stop => self.stopped.set(true),
@@ -267,7 +267,7 @@ pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
     if !asleep {
         until = Until::Now;
     }
-    tell(|| Event::Wait { at_most: event_loop.clock.duration_of(until) });
+    emit(|| Event::Wait { at_most: event_loop.clock.duration_of(until) });
     if let Err(error) = event_loop.reactor.wait(until, || event_loop.clock.now()) {
         panic!("the system refuses to say what is ready: {error}");
     }
@@ -297,7 +297,7 @@ impl EventLoop {
             pending_jobs: Rc::default(),
             handles: Arc::new(()),
             name,
-            hope: Hope::new(report_stalls),
+            stall: StallDetector::new(report_stalls),
             polls_between_looks,
             spin,
             stopped: Cell::new(false),

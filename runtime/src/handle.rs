@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::place::Place;
 use crate::base::turn;
 use crate::base::warning::{self, Warning};
@@ -67,10 +67,10 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mailbox = Arc::new(Mailbox::new(self.inbox.clone()));
+        let mailbox = Arc::new(RemoteResult::new(self.inbox.clone()));
         // If the task goes before it has a result, the postman says so while it is dropped.
-        let postman = Postman { mailbox: Some(mailbox.clone()) };
-        let errand = Errand { future, postman };
+        let postman = ResultSender { mailbox: Some(mailbox.clone()) };
+        let errand = RemoteTask { future, postman };
         self.inbox.send(Message::Spawn(RemoteSpawn {
             make_body: Box::new(move |waker| Box::pin(TaskBody::new(errand, waker))),
             at: Place::of(Location::caller()),
@@ -108,11 +108,11 @@ impl fmt::Debug for Handle {
 /// printed.
 #[must_use = "dropping a remote handle detaches the task; `drop(..)` it to say that this is meant"]
 pub struct RemoteHandle<T> {
-    mailbox: Arc<Mailbox<T>>,
+    mailbox: Arc<RemoteResult<T>>,
 }
 
 /// What the two sides share.
-struct Mailbox<T> {
+struct RemoteResult<T> {
     inside: Mutex<Inside<T>>,
     delivered: Condvar,
     /// The way to the task's loop.
@@ -135,11 +135,11 @@ enum Delivery<T> {
     Unwanted,
 }
 
-impl<T> Mailbox<T> {
+impl<T> RemoteResult<T> {
     fn new(inbox: Arc<Inbox>) -> Self {
         let delivery = Delivery::Awaited(None);
         let inside = Mutex::new(Inside { delivery, task: None, aborted: false });
-        Mailbox { inside, delivered: Condvar::new(), inbox }
+        RemoteResult { inside, delivered: Condvar::new(), inbox }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<T>> {
@@ -217,12 +217,12 @@ impl<T> Future for RemoteHandle<T> {
         let mut inside = self.mailbox.lock();
         if let Some(result) = inside.take() {
             drop(inside);
-            catching(|| drop(waker));
+            catch_and_report(|| drop(waker));
             return Poll::Ready(result);
         }
         let replaced = std::mem::replace(&mut inside.delivery, Delivery::Awaited(Some(waker)));
         drop(inside);
-        catching(|| drop(replaced));
+        catch_and_report(|| drop(replaced));
         Poll::Pending
     }
 }
@@ -235,7 +235,7 @@ impl<T> Drop for RemoteHandle<T> {
         {
             warning::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
         }
-        catching(|| drop(left));
+        catch_and_report(|| drop(left));
     }
 }
 
@@ -247,14 +247,14 @@ impl<T> fmt::Debug for RemoteHandle<T> {
 
 pin_project! {
     /// The future of the task: runs the one that was given, and sends the result.
-    struct Errand<F: Future> {
+    struct RemoteTask<F: Future> {
         #[pin]
         future: F,
-        postman: Postman<F::Output>,
+        postman: ResultSender<F::Output>,
     }
 }
 
-impl<F: Future> Future for Errand<F> {
+impl<F: Future> Future for RemoteTask<F> {
     type Output = Result<(), JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -279,11 +279,11 @@ impl<F: Future> Future for Errand<F> {
 }
 
 /// Brings a result into the mailbox; dropped with empty hands, it says that none will come.
-struct Postman<T> {
-    mailbox: Option<Arc<Mailbox<T>>>,
+struct ResultSender<T> {
+    mailbox: Option<Arc<RemoteResult<T>>>,
 }
 
-impl<T> Postman<T> {
+impl<T> ResultSender<T> {
     /// The task has a turn. True when it was to be cancelled before the first.
     fn begin(&self, task: Id) -> bool {
         let Some(mailbox) = &self.mailbox else { return false };
@@ -302,13 +302,13 @@ impl<T> Postman<T> {
         drop(inside);
         mailbox.delivered.notify_all();
         if let Delivery::Awaited(Some(waker)) = before {
-            catching(|| waker.wake());
+            catch_and_report(|| waker.wake());
         }
         None
     }
 }
 
-impl<T> Drop for Postman<T> {
+impl<T> Drop for ResultSender<T> {
     fn drop(&mut self) {
         let task = self.mailbox.as_ref().and_then(|mailbox| mailbox.lock().task);
         self.deliver(Err(JoinError::cancelled(task.unwrap_or(Id::NOBODY))));

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::task::Waker;
 
 use crate::base::event::{self, Listener};
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::place::Place;
 use crate::base::turn;
 use crate::current;
-use crate::event_loop::{EventLoop, Returned};
-use crate::task::body::{Body, Plain, TaskBody};
+use crate::event_loop::{EventLoop, ExitReason};
+use crate::task::body::{AlwaysOk, Body, TaskBody};
 use crate::task::record::Name;
 use crate::task::table::NewTask;
 use crate::task::{Id, JoinError};
@@ -99,26 +99,26 @@ impl Runtime {
         let main = async { output = Some(future.await) };
         let (returned, ended) = self.run_main(main, at);
         match (returned, ended) {
-            (Returned::Stopped, _) => Err(RunError::Stopped),
-            (Returned::Stalled, _) => Err(RunError::Stalled),
-            (Returned::MainEnded, Some(Err(error))) if error.is_panic() => {
+            (ExitReason::Stopped, _) => Err(RunError::Stopped),
+            (ExitReason::Stalled, _) => Err(RunError::Stalled),
+            (ExitReason::MainEnded, Some(Err(error))) if error.is_panic() => {
                 resume_unwind(error.into_panic())
             }
-            (Returned::MainEnded, _) => output.ok_or(RunError::Cancelled),
+            (ExitReason::MainEnded, _) => output.ok_or(RunError::Cancelled),
         }
     }
 
     /// Runs the loop with `main` on this stack. All that is made here goes in the opposite order:
     /// the main future while the loop is still this thread's, since what it holds may need it.
-    fn run_main<F>(&self, main: F, at: Place) -> (Returned, Option<Result<(), JoinError>>)
+    fn run_main<F>(&self, main: F, at: Place) -> (ExitReason, Option<Result<(), JoinError>>)
     where
         F: Future<Output = ()>,
     {
-        let _listening = Listening::start(self.listener.clone());
+        let _listening = ListenerGuard::start(self.listener.clone());
         let _entered = current::enter(self.event_loop.clone());
-        let _door = DebuggersDoor::open(&self.event_loop);
+        let _door = DebuggerSlot::open(&self.event_loop);
         let (task, waker) = MainTask::spawn(&self.event_loop, at);
-        let mut body = pin!(TaskBody::new(Plain::new(main), waker));
+        let mut body = pin!(TaskBody::new(AlwaysOk::new(main), waker));
         self.event_loop.begin_run();
         let returned = self.event_loop.run(task.id, body.as_mut());
         self.event_loop.end_run();
@@ -144,13 +144,13 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let _listening = Listening::start(self.listener.clone());
+        let _listening = ListenerGuard::start(self.listener.clone());
         // What tasks hold may wake, spawn, or give timers back while it is dropped; all that is
         // meant for this loop, whichever runs on this thread.
         let _entered = current::enter(self.event_loop.clone());
         self.event_loop.tasks.table.close();
         let unread = self.event_loop.tasks.inbox.close();
-        catching(|| drop(unread));
+        catch_and_report(|| drop(unread));
         self.event_loop.jobs.shut_down();
     }
 }
@@ -188,17 +188,17 @@ impl Drop for MainTask<'_> {
 }
 
 /// Installs a runtime's listener for as long as the runtime is at work on this thread.
-struct Listening {
+struct ListenerGuard {
     before: Option<Option<Listener>>,
 }
 
-impl Listening {
+impl ListenerGuard {
     fn start(listener: Option<Listener>) -> Self {
-        Listening { before: listener.map(|listener| event::listen(Some(listener))) }
+        ListenerGuard { before: listener.map(|listener| event::listen(Some(listener))) }
     }
 }
 
-impl Drop for Listening {
+impl Drop for ListenerGuard {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
             event::listen(before);
@@ -237,12 +237,12 @@ impl Error for RunError {}
 static RUNNING_LOOPS: [AtomicPtr<EventLoop>; 64] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; 64];
 
-struct DebuggersDoor {
+struct DebuggerSlot {
     /// `None` when more loops are running than the debugger can be shown.
     slot: Option<&'static AtomicPtr<EventLoop>>,
 }
 
-impl DebuggersDoor {
+impl DebuggerSlot {
     fn open(event_loop: &Rc<EventLoop>) -> Self {
         let address = Rc::as_ptr(event_loop).cast_mut();
         let slot = RUNNING_LOOPS.iter().find(|slot| {
@@ -254,11 +254,11 @@ impl DebuggersDoor {
             )
             .is_ok()
         });
-        DebuggersDoor { slot }
+        DebuggerSlot { slot }
     }
 }
 
-impl Drop for DebuggersDoor {
+impl Drop for DebuggerSlot {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             slot.store(std::ptr::null_mut(), Ordering::Relaxed);

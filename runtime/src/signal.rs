@@ -20,10 +20,10 @@ pub use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::base::place::Why;
 use crate::base::turn;
-use crate::base::world::{Hearing, World};
+use crate::base::world::{SignalStream, World};
 use crate::current;
 use crate::net::Async;
-use crate::reactor::source::Way;
+use crate::reactor::source::Direction;
 
 /// Waits for Ctrl-C (SIGINT), counted from this call.
 ///
@@ -102,7 +102,7 @@ pub struct Signals {
 /// Where signals come from.
 enum From {
     System(Pipe),
-    Simulation(Rc<dyn Hearing>),
+    Simulation(Rc<dyn SignalStream>),
 }
 
 /// The end of the pipe that the loop watches.
@@ -134,7 +134,7 @@ impl Signals {
 
     async fn recv_at(&self, at: &'static Location<'static>) -> io::Result<()> {
         match &self.from {
-            From::System(pipe) => pipe.heard.wait(Way::Read, at).perform(empty).await,
+            From::System(pipe) => pipe.heard.wait(Direction::Read, at).perform(empty).await,
             From::Simulation(hearing) => {
                 poll_fn(|cx| heard(&**hearing, at, cx)).await;
                 Ok(())
@@ -144,9 +144,13 @@ impl Signals {
 }
 
 /// Waits for a signal of a simulation as for one of the system's.
-fn heard(hearing: &dyn Hearing, at: &'static Location<'static>, cx: &mut Context<'_>) -> Poll<()> {
-    ready!(turn::take_share(cx));
-    let heard = hearing.poll_heard(cx);
+fn heard(
+    hearing: &dyn SignalStream,
+    at: &'static Location<'static>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    ready!(turn::consume_budget(cx));
+    let heard = hearing.poll_recv(cx);
     if heard.is_pending() {
         turn::park_at(Why::Read, at);
     }

@@ -26,51 +26,51 @@ use crate::task::inbox::Inbox;
 use crate::task::tasks::Tasks;
 
 /// How long the loop hopes for another thread before it says that it does.
-const PATIENCE: Duration = Duration::from_secs(1);
+const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// The longest time between two checks: a thread may let go of the last waker unseen.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
+const LONGEST_GRACE_PERIOD: Duration = Duration::from_secs(64);
 
 /// What the loop remembers of its hopes, for one run.
-pub(crate) struct Hope {
+pub(crate) struct StallDetector {
     /// Whether it is reported that other threads are waited for; see
     /// [`Builder::report_stalls`](crate::Builder::report_stalls).
     reports: bool,
     /// Another thread has sent something since the last check.
-    heard: Cell<bool>,
+    woken: Cell<bool>,
     /// When to check next. Set once for many sleeps, so that hoping costs no system calls.
     check_at: Cell<Option<Instant>>,
     /// How long it was from the last check to the next.
-    patience: Cell<Duration>,
+    grace_period: Cell<Duration>,
     /// The report has been printed. It is not printed twice: if another thread woke somebody after
     /// the first, the program is one that waits for other threads.
-    told: Cell<bool>,
-    /// Who waited for what when it was certain that nothing could happen.
+    reported: Cell<bool>,
+    /// TaskRef waited for what when it was certain that nothing could happen.
     found: RefCell<Option<Deadlock>>,
 }
 
-impl Hope {
-    pub(crate) fn new(reports: bool) -> Hope {
-        Hope {
+impl StallDetector {
+    pub(crate) fn new(reports: bool) -> StallDetector {
+        StallDetector {
             reports,
-            heard: Cell::new(false),
+            woken: Cell::new(false),
             check_at: Cell::new(None),
-            patience: Cell::new(PATIENCE),
-            told: Cell::new(false),
+            grace_period: Cell::new(GRACE_PERIOD),
+            reported: Cell::new(false),
             found: RefCell::new(None),
         }
     }
 
     /// A run begins. What the one before had seen says nothing about this one.
     pub(crate) fn begin(&self) {
-        self.heard.set(false);
+        self.woken.set(false);
         self.check_at.set(None);
-        self.told.set(false);
+        self.reported.set(false);
         self.found.take();
     }
 
-    pub(crate) fn heard_from_outside(&self) {
-        self.heard.set(true);
+    pub(crate) fn note_external_wake(&self) {
+        self.woken.set(true);
     }
 
     /// What was found when the loop gave up.
@@ -79,15 +79,10 @@ impl Hope {
     }
 }
 
-impl Hope {
+impl StallDetector {
     /// Nothing is known that could happen. How long to wait for the unknown; `None` if there is no
     /// self. `handles`: whether anybody has a handle of the loop.
-    pub(crate) fn how_long_to_hope(
-        &self,
-        tasks: &Tasks,
-        clock: &Clock,
-        handles: bool,
-    ) -> Option<Until> {
+    pub(crate) fn check(&self, tasks: &Tasks, clock: &Clock, handles: bool) -> Option<Until> {
         // The first time there is no need to wait before one looks for wakers. After that it is done
         // once a second at most: it looks at every task.
         let check_at = self.check_at.get();
@@ -97,18 +92,18 @@ impl Hope {
             return Some(Until::Deadline(check_at));
         }
         let somebody_could_send =
-            || tasks.world.has_other_threads() && (handles || tasks.table.wakers_are_elsewhere());
+            || tasks.world.has_other_threads() && (handles || tasks.table.has_external_wakers());
         if nothing_can_come(&tasks.inbox, somebody_could_send) {
             self.found.replace(Some(print_report(tasks, clock, Verdict::Certain)));
             return None;
         }
-        let was_quiet = check_at.is_some() && !self.heard.replace(false);
-        if was_quiet && self.reports && !self.told.replace(true) {
+        let was_quiet = check_at.is_some() && !self.woken.replace(false);
+        if was_quiet && self.reports && !self.reported.replace(true) {
             print_report(tasks, clock, Verdict::Likely);
         }
-        let patience = if was_quiet { self.patience.get() * 2 } else { PATIENCE };
-        self.patience.set(patience.min(LONGEST_PATIENCE));
-        let next = clock.now() + self.patience.get();
+        let grace_period = if was_quiet { self.grace_period.get() * 2 } else { GRACE_PERIOD };
+        self.grace_period.set(grace_period.min(LONGEST_GRACE_PERIOD));
+        let next = clock.now() + self.grace_period.get();
         self.check_at.set(Some(next));
         Some(Until::Deadline(next))
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::base::event::{Cause, Event, tell};
+use crate::base::event::{Cause, Event, emit};
 use crate::base::peak::{self, PeakOfSlab};
 use crate::base::turn;
 use crate::task::local_waker::LocalWaker;
@@ -129,7 +129,7 @@ impl Timers {
         let row = rows.remove(key.row as usize);
         self.forget(key, &rows);
         drop(rows);
-        tell(|| Event::TimerCancelled { timer: key.sequence, task: row.waker.task() });
+        emit(|| Event::TimerCancelled { timer: key.sequence, task: row.waker.task() });
         row.waker.discard();
     }
 
@@ -152,7 +152,7 @@ impl Timers {
     }
 
     /// The fresh ones that are alive go into the heap.
-    fn settle(&self, rows: &Slab<Row>) {
+    fn flush_fresh(&self, rows: &Slab<Row>) {
         let mut heap = self.heap.borrow_mut();
         for entry in self.fresh.borrow_mut().drain(..) {
             match is_alive(rows, entry.row, entry.sequence) {
@@ -165,7 +165,7 @@ impl Timers {
     /// The earliest deadline that is still to come.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let rows = self.rows.borrow();
-        self.settle(&rows);
+        self.flush_fresh(&rows);
         let mut heap = self.heap.borrow_mut();
         while let Some(Reverse(entry)) = heap.peek() {
             if is_alive(&rows, entry.row, entry.sequence) {
@@ -181,7 +181,7 @@ impl Timers {
     pub(crate) fn fire(&self, now: Instant) {
         while let Some((deadline, timer, waker)) = self.pop_due(now) {
             turn::set_cause(Cause::Timer(timer));
-            tell(|| Event::TimerFired { timer, task: waker.task(), deadline });
+            emit(|| Event::TimerFired { timer, task: waker.task(), deadline });
             waker.wake();
         }
     }

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// The parts in which a reader must see what runs and nothing else.
 const LOOP: &[&str] = &["event_loop", "timers", "task/"];
 
-/// A hook is one line, `tell(..)`. So many stand in the machine: one each for a task that is made,
+/// A hook is one line, `emit(..)`. So many stand in the machine: one each for a task that is made,
 /// polled, put back, parked, ended or cut off, three for a wake (by the loop, by others, and by a
 /// fired timer's cause), two for timers, two for the wait, one for the look and one for a job's
 /// start. The machine must still read as if they were not there.
@@ -251,7 +251,7 @@ fn hooks_are_few() {
     let hooks: Vec<_> = machine
         .iter()
         .flat_map(|source| {
-            let calls = source.code.lines().filter(|line| line.trim_start().starts_with("tell("));
+            let calls = source.code.lines().filter(|line| line.trim_start().starts_with("emit("));
             calls.map(|line| format!("{}: {}", source.name, line.trim()))
         })
         .collect();

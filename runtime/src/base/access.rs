@@ -44,20 +44,20 @@ thread_local! {
 /// The next number.
 impl Default for Number {
     fn default() -> Self {
-        touch(Object::Numbers);
+        record_write(Object::Numbers);
         Number(NEXT_NUMBER.replace(NEXT_NUMBER.get().wrapping_add(1)))
     }
 }
 
 /// The running task changes `object`.
 #[inline]
-pub(crate) fn touch(object: Object) {
-    note(Access { object, writes: true });
+pub(crate) fn record_write(object: Object) {
+    record_access(Access { object, writes: true });
 }
 
 /// The running task uses an object.
 #[inline]
-pub(crate) fn note(access: Access) {
+pub(crate) fn record_access(access: Access) {
     if WATCHED.get() && !is_noted(access) {
         ACCESSES.with_borrow_mut(|accesses| accesses.push(access));
     }

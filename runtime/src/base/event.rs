@@ -1,7 +1,7 @@
 //! What happens in a run, and the one function through which every room tells it.
 //!
 //! The machine tells its events; whoever installed a listener hears them: a recording, the live
-//! monitor, a test. Nobody listens most of the time, so `tell` takes a closure and, when nobody
+//! monitor, a test. Nobody listens most of the time, so `emit` takes a closure and, when nobody
 //! listens, does nothing but look at one flag.
 
 use std::cell::{Cell, RefCell};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::id::Id;
-use super::panics::catching;
+use super::panics::catch_and_report;
 
 pub use super::place::{Place, Why};
 
@@ -189,7 +189,7 @@ pub enum Found {
 
 // ===== telling ==================================================================================
 
-/// Who hears the events.
+/// TaskRef hears the events.
 pub(crate) type Listener = Rc<dyn Fn(&Event)>;
 
 thread_local! {
@@ -204,7 +204,7 @@ thread_local! {
 ///
 /// The listener is foreign code: nothing may be borrowed where this stands.
 #[inline(always)]
-pub(crate) fn tell(event: impl FnOnce() -> Event) {
+pub(crate) fn emit(event: impl FnOnce() -> Event) {
     if cfg!(not(popleft_bare)) && LISTENING.get() {
         deliver(&event());
     }
@@ -218,7 +218,7 @@ fn deliver(event: &Event) {
     // What the listener does itself is not told: it would never end.
     LISTENING.set(false);
     let _again = ListenAgain;
-    catching(|| listener(event));
+    catch_and_report(|| listener(event));
 }
 
 /// Turns listening on again, also when the listener panics.
@@ -233,7 +233,7 @@ impl Drop for ListenAgain {
 /// Whether anybody listens on this thread: whoever has to prepare something so that there is an
 /// event to tell asks this first.
 #[inline]
-pub(crate) fn is_heard() -> bool {
+pub(crate) fn has_listener() -> bool {
     cfg!(not(popleft_bare)) && LISTENING.get()
 }
 
@@ -253,12 +253,12 @@ mod tests {
         let count = heard.clone();
         listen(Some(Rc::new(move |_| {
             count.set(count.get() + 1);
-            tell(|| Event::LookOutside);
+            emit(|| Event::LookOutside);
         })));
-        tell(|| Event::LookOutside);
-        tell(|| Event::LookOutside);
+        emit(|| Event::LookOutside);
+        emit(|| Event::LookOutside);
         listen(None);
-        tell(|| Event::LookOutside);
+        emit(|| Event::LookOutside);
         assert_eq!(heard.get(), 2);
     }
 }

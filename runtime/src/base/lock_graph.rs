@@ -1,4 +1,4 @@
-//! Who waits for which lock, and who holds it.
+//! TaskRef waits for which lock, and who holds it.
 //!
 //! This is kept only while somebody waits: a lock that nobody wants costs nothing here. It answers
 //! what a report of a program that hangs has to say, and it sees a circle of locks at the moment
@@ -23,20 +23,20 @@ use super::warning::{Warning, warn};
 
 /// A task of a certain loop: an id alone says nothing about whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Who {
+pub(crate) struct TaskRef {
     loop_address: usize,
     /// [`Id::NOBODY`] when it is no task.
     pub(crate) task: Id,
 }
 
-impl Who {
+impl TaskRef {
     /// The task whose turn it is.
-    pub(crate) fn is_running() -> Who {
-        Who { loop_address: turn::running_loop(), task: turn::task() }
+    pub(crate) fn current() -> TaskRef {
+        TaskRef { loop_address: turn::running_loop(), task: turn::task() }
     }
 
-    fn of(task: Id) -> Who {
-        Who { loop_address: turn::running_loop(), task }
+    fn of(task: Id) -> TaskRef {
+        TaskRef { loop_address: turn::running_loop(), task }
     }
 
     fn is_known(self) -> bool {
@@ -61,9 +61,9 @@ struct Wait {
 #[derive(Default)]
 struct Locks {
     next: Number,
-    holders: HashMap<Number, Who>,
+    holders: HashMap<Number, TaskRef>,
     /// When a task waits for several locks at once, the last one counts.
-    waits: HashMap<Who, Wait>,
+    waits: HashMap<TaskRef, Wait>,
 }
 
 thread_local! {
@@ -76,7 +76,7 @@ fn with_locks<R: Default>(visit: impl FnOnce(&mut Locks) -> R) -> R {
 }
 
 /// A lock for which somebody begins to wait, while nobody did before, gets a number.
-pub(crate) fn begin(holder: Who) -> Number {
+pub(crate) fn add_lock(holder: TaskRef) -> Number {
     with_locks(|locks| {
         let number = locks.next;
         locks.next += 1;
@@ -86,19 +86,19 @@ pub(crate) fn begin(holder: Who) -> Number {
 }
 
 /// Nobody waits for the lock any more.
-pub(crate) fn end(lock: Number) {
+pub(crate) fn remove_lock(lock: Number) {
     with_locks(|locks| locks.holders.remove(&lock));
 }
 
 /// Another task holds the lock from now on.
-pub(crate) fn hand_over(lock: Number, holder: Who) {
+pub(crate) fn hand_over(lock: Number, holder: TaskRef) {
     with_locks(|locks| locks.holders.insert(lock, holder));
 }
 
 /// The running task waits for `lock` from now on.
-pub(crate) fn wait(lock: Number, waker: &Waker, at: &'static Location<'static>) {
+pub(crate) fn add_wait(lock: Number, waker: &Waker, at: &'static Location<'static>) {
     let by_its_own_waker = turn::task_of(waker).is_some();
-    let who = Who::is_running();
+    let who = TaskRef::current();
     if !who.is_known() {
         return;
     }
@@ -112,7 +112,7 @@ pub(crate) fn wait(lock: Number, waker: &Waker, at: &'static Location<'static>) 
 /// The turn of `task` has ended because of a lock. If that closes a circle, a person is told.
 #[cold]
 pub(crate) fn turn_ended(task: Id) {
-    let who = Who::of(task);
+    let who = TaskRef::of(task);
     let circle = with_locks(|locks| {
         locks.waits.get_mut(&who)?.only = turn::parked_once();
         locks.new_circle(who)
@@ -123,12 +123,12 @@ pub(crate) fn turn_ended(task: Id) {
 }
 
 /// Says that the turn ends because of the lock.
-pub(crate) fn park(holder: Who) {
+pub(crate) fn park(holder: TaskRef) {
     turn::park(Why::Lock, At::Place(Place::from_number(holder.task.number)));
 }
 
 /// `who` waits for the lock no more: it has it, or has given up.
-pub(crate) fn stop_waiting(who: Who, lock: Number) {
+pub(crate) fn remove_wait(who: TaskRef, lock: Number) {
     with_locks(|locks| {
         if locks.waits.get(&who).is_some_and(|wait| wait.lock == lock) {
             locks.waits.remove(&who);
@@ -140,9 +140,10 @@ pub(crate) fn stop_waiting(who: Who, lock: Number) {
 /// the line that waits.
 pub(crate) fn awaited_by(task: Id) -> Option<(Option<Id>, Place)> {
     with_locks(|locks| {
-        let wait = locks.waits.get(&Who::of(task))?;
+        let wait = locks.waits.get(&TaskRef::of(task))?;
         let holder = locks.holders.get(&wait.lock).copied();
-        let known = holder.filter(|holder| *holder == Who::of(holder.task) && holder.is_known());
+        let known =
+            holder.filter(|holder| *holder == TaskRef::of(holder.task) && holder.is_known());
         Some((known.map(|holder| holder.task), Place::of(wait.at)))
     })
 }
@@ -163,12 +164,14 @@ pub(crate) fn pending(task: Id, why: Why, at: Place) -> Event {
 
 /// Whether a lock holds the waker of `task`, a task of the running loop.
 pub(crate) fn has_waker_of(task: Id) -> bool {
-    with_locks(|locks| locks.waits.get(&Who::of(task)).is_some_and(|wait| wait.by_its_own_waker))
+    with_locks(|locks| {
+        locks.waits.get(&TaskRef::of(task)).is_some_and(|wait| wait.by_its_own_waker)
+    })
 }
 
 impl Locks {
     /// What to say when `first` waits in a circle of which nothing has been said.
-    fn new_circle(&mut self, first: Who) -> Option<String> {
+    fn new_circle(&mut self, first: TaskRef) -> Option<String> {
         let circle = self.circle(first)?;
         let mut is_new = false;
         for who in &circle {
@@ -179,7 +182,7 @@ impl Locks {
     }
 
     /// The tasks of which each waits for a lock that the next one holds, from `first` to `first`.
-    fn circle(&self, first: Who) -> Option<Vec<Who>> {
+    fn circle(&self, first: TaskRef) -> Option<Vec<TaskRef>> {
         let mut circle = vec![first];
         // No circle is longer than there are tasks that wait.
         while circle.len() <= self.waits.len() {
@@ -196,7 +199,7 @@ impl Locks {
         None
     }
 
-    fn tell_of(&self, circle: &[Who]) -> String {
+    fn tell_of(&self, circle: &[TaskRef]) -> String {
         if let [alone] = circle {
             let (task, at) = (alone.task, self.place_of(alone));
             return format!(
@@ -213,7 +216,7 @@ impl Locks {
         text + "; unless one of them gives up, none of them can go on\n"
     }
 
-    fn place_of(&self, who: &Who) -> Place {
+    fn place_of(&self, who: &TaskRef) -> Place {
         self.waits.get(who).map_or(Place::UNKNOWN, |wait| Place::of(wait.at))
     }
 }

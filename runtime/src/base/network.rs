@@ -14,9 +14,9 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// What arrives: bytes, connections, the end.
-    Arrivals,
+    Read,
     /// That, and room for bytes to be written.
-    ArrivalsAndRoom,
+    ReadWrite,
 }
 
 /// One source that the world reports.

@@ -9,9 +9,9 @@ use super::warning::{self, Warning};
 /// Runs foreign code that has nobody to whom its panic could go: a drop of what nobody wants, a
 /// waker that is not ours. The panic hook has told of it; here it ends, unless somebody collects
 /// [warnings](Warning).
-pub(crate) fn catching(foreign: impl FnOnce()) {
+pub(crate) fn catch_and_report(foreign: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(foreign)) {
-        panic_goes_no_further(&*payload);
+        report_swallowed_panic(&*payload);
         // Its own drop might panic as well.
         std::mem::forget(payload);
     }
@@ -20,8 +20,8 @@ pub(crate) fn catching(foreign: impl FnOnce()) {
 /// A panic ends here, because there is nobody to whom it could go. The panic hook has printed it;
 /// only who collects warnings hears of it.
 #[cold]
-pub(crate) fn panic_goes_no_further(payload: &dyn Any) {
-    access::touch(Object::Anything);
+pub(crate) fn report_swallowed_panic(payload: &dyn Any) {
+    access::record_write(Object::Anything);
     warning::is_collected(&Warning::Panic(format!(
         "popleft: {}\n",
         text_of(payload).unwrap_or(NO_TEXT)

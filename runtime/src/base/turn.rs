@@ -15,7 +15,7 @@ use super::place::{Place, Why};
 
 /// How many operations that were ready at once a task may do in one turn. After that the next one
 /// yields, so that a connection that always has data cannot keep the loop for itself.
-pub(crate) const OPERATIONS_A_TURN: u32 = 128;
+pub(crate) const BUDGET: u32 = 128;
 
 /// The state of the turn that is being taken on this thread.
 struct Turn {
@@ -24,7 +24,7 @@ struct Turn {
     running_loop: Cell<usize>,
     /// What is going on, for whoever asks what woke a task.
     cause: Cell<Cause>,
-    /// The waker that the running task is polled with, as the addresses of its two halves.
+    /// The waker that the running task is polled with, as the addresses of its two identity.
     own_waker: Cell<(usize, usize)>,
     /// The task has not finished its turn, and wants another one without being woken.
     again: Cell<bool>,
@@ -62,7 +62,7 @@ thread_local! {
             cause: Cell::new(Cause::Outside),
             own_waker: Cell::new((0, 0)),
             again: Cell::new(false),
-            operations_left: Cell::new(OPERATIONS_A_TURN),
+            operations_left: Cell::new(BUDGET),
             why: Cell::new(Why::Unknown),
             at: Cell::new(At::Place(Place::UNKNOWN)),
             parks: Cell::new(0),
@@ -87,7 +87,7 @@ pub(crate) fn begin(task: Id) {
     TURN.with(|turn| {
         turn.cause.set(Cause::Task(task));
         turn.again.set(false);
-        turn.operations_left.set(OPERATIONS_A_TURN);
+        turn.operations_left.set(BUDGET);
         turn.why.set(Why::Unknown);
         turn.at.set(At::Place(Place::UNKNOWN));
         turn.parks.set(0);
@@ -126,7 +126,7 @@ pub(crate) fn task_if_any() -> Option<Id> {
 /// The running task is about to be polled with `waker`.
 #[inline]
 pub(crate) fn set_own_waker(waker: &Waker) {
-    TURN.with(|turn| turn.own_waker.set(halves(waker)));
+    TURN.with(|turn| turn.own_waker.set(identity(waker)));
 }
 
 /// The running task is not polled: it is cancelled. No waker is its own, also not the one that the
@@ -140,20 +140,20 @@ pub(crate) fn forget_own_waker() {
 #[inline]
 pub(crate) fn task_of(waker: &Waker) -> Option<Id> {
     TURN.with(|turn| match turn.cause.get() {
-        Cause::Task(task) if turn.own_waker.get() == halves(waker) => Some(task),
+        Cause::Task(task) if turn.own_waker.get() == identity(waker) => Some(task),
         _ => None,
     })
 }
 
 #[inline]
-fn halves(waker: &Waker) -> (usize, usize) {
+fn identity(waker: &Waker) -> (usize, usize) {
     let table = std::ptr::from_ref(waker.vtable());
     (waker.data().addr(), table.addr())
 }
 
 /// A leaf future only wants to be polled again, after all who are ready now.
 #[inline]
-pub(crate) fn poll_again(waker: &Waker) {
+pub(crate) fn yield_turn(waker: &Waker) {
     match task_of(waker) {
         Some(_) => TURN.with(|turn| turn.again.set(true)),
         None => waker.wake_by_ref(),
@@ -162,7 +162,7 @@ pub(crate) fn poll_again(waker: &Waker) {
 
 /// Whether the turn that just ended wants another one.
 #[inline]
-pub(crate) fn wants_another() -> bool {
+pub(crate) fn has_yielded() -> bool {
     TURN.with(|turn| turn.again.get())
 }
 
@@ -201,14 +201,14 @@ pub(crate) fn parked_once() -> bool {
 ///
 /// Every operation of `net` and `time` that may be ready at once asks here first.
 #[inline]
-pub(crate) fn take_share(cx: &Context<'_>) -> Poll<()> {
-    access::touch(Object::Anything);
-    take_share_of_its_own(cx)
+pub(crate) fn consume_budget(cx: &Context<'_>) -> Poll<()> {
+    access::record_write(Object::Anything);
+    consume_budget_untracked(cx)
 }
 
 /// The same for an operation that says by itself what it touches.
 #[inline]
-pub(crate) fn take_share_of_its_own(cx: &Context<'_>) -> Poll<()> {
+pub(crate) fn consume_budget_untracked(cx: &Context<'_>) -> Poll<()> {
     let left = TURN.with(|turn| {
         let left = turn.operations_left.get();
         turn.operations_left.set(left.saturating_sub(1));
@@ -218,7 +218,7 @@ pub(crate) fn take_share_of_its_own(cx: &Context<'_>) -> Poll<()> {
     if left > 0 || task() == Id::NOBODY {
         return Poll::Ready(());
     }
-    poll_again(cx.waker());
+    yield_turn(cx.waker());
     park(Why::Yield, At::Place(Place::UNKNOWN));
     Poll::Pending
 }

@@ -51,14 +51,14 @@ pub(crate) trait Simulation {
 
     /// Hears of each `signal` that is raised from now on.
     #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
-    fn listen(&self, signal: i32) -> Rc<dyn Hearing>;
+    fn listen(&self, signal: i32) -> Rc<dyn SignalStream>;
 }
 
 /// One listener for signals that are not the system's.
-pub(crate) trait Hearing {
+pub(crate) trait SignalStream {
     /// Ready when the signal has come since the last time that this was ready.
     #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// How long the loop may sleep.

@@ -422,7 +422,7 @@ def chain(value, depth=0, lines=None):
     if is_dyn(kind):
         return chain(dereference_dyn(value), depth, lines)
     name = str(kind)
-    if name.startswith(("core::pin::Pin<", "alloc::boxed::Box<", "popleft::task::body::Plain<")):
+    if name.startswith(("core::pin::Pin<", "alloc::boxed::Box<", "popleft::task::body::AlwaysOk<")):
         return chain(value[kind.fields()[0]], depth, lines)
     if name.startswith("popleft::task::body::TaskBody<"):
         which, payload = variant(value)
@@ -472,7 +472,7 @@ def readable(name):
 def describe_leaf(value, name, holds_others):
     if name.startswith("popleft::task::join::JoinHandle<"):
         return f"JoinHandle  of task {int(value['id']['number'])}"
-    if name.startswith("popleft::offload::Outcome<"):
+    if name.startswith("popleft::offload::JobFuture<"):
         return "a job on the thread pool"
     said = readable(name)
     said = re.sub(r"^popleft::(\w+::)+", "", said).split("<")[0] if "popleft::" in said else said
@@ -805,7 +805,7 @@ def outermost_state_machine(value):
     if str(kind).startswith("popleft::task::body::TaskBody<"):
         which, payload = variant(value)
         return outermost_state_machine(payload["future"]) if which == "Running" else None
-    if str(kind).startswith("popleft::task::body::Plain<"):
+    if str(kind).startswith("popleft::task::body::AlwaysOk<"):
         return outermost_state_machine(value[kind.fields()[0]])
     if kind.code in (gdb.TYPE_CODE_PTR, gdb.TYPE_CODE_REF):
         return outermost_state_machine(value.referenced_value())

@@ -8,12 +8,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::async_io::{Async, Wait, used_elsewhere};
+use super::async_io::{Async, Wait, wrong_runtime};
 use super::setbacks::{Next, PAUSE};
 use super::socket::ListeningSocket;
 use super::stream::Stream;
 use super::tcp::{TcpListener, TcpStream};
-use crate::reactor::source::Way;
+use crate::reactor::source::Direction;
 use crate::time::Sleep;
 
 impl TcpListener {
@@ -42,7 +42,7 @@ impl TcpListener {
     }
 
     pub(crate) fn accept_at(&self, at: &'static Location<'static>) -> Accept<'_> {
-        Accept { listener: self, wait: self.io.wait(Way::Read, at), pause: None }
+        Accept { listener: self, wait: self.io.wait(Direction::Read, at), pause: None }
     }
 }
 
@@ -64,7 +64,7 @@ impl Future for Accept<'_> {
         loop {
             if let Some(pause) = &mut this.pause {
                 if !this.listener.io.is_at_home() {
-                    return Poll::Ready(Err(used_elsewhere()));
+                    return Poll::Ready(Err(wrong_runtime()));
                 }
                 ready!(Pin::new(pause).poll(cx));
                 this.pause = None;
@@ -77,7 +77,7 @@ impl Future for Accept<'_> {
                     }
                     // This connection is lost. The next one would be so too.
                     Err(error) => {
-                        setbacks.tell(&error);
+                        setbacks.warn_once(&error);
                         Next::Pause
                     }
                 },

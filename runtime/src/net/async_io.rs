@@ -12,13 +12,13 @@ use std::task::{Context, Poll, ready};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::ioctl_fionbio;
 
-use crate::base::event::{Event, Found, tell};
+use crate::base::event::{Event, Found, emit};
 use crate::base::network::{Network, Watchable, Watched};
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 use crate::current;
 use crate::reactor::nonblocking::Mode;
-use crate::reactor::source::{Source, Ticket, Way};
+use crate::reactor::source::{Direction, Source, Ticket};
 use crate::reactor::{Reactor, number_of};
 
 /// Any file descriptor that can be watched, with futures for its operations.
@@ -59,7 +59,7 @@ impl<T> Drop for Async<T> {
     fn drop(&mut self) {
         self.reactor.deregister(self.source.key);
         let source = number_of(self.source.key);
-        tell(|| Event::Deregister { source, task: turn::task_if_any() });
+        emit(|| Event::Deregister { source, task: turn::task_if_any() });
     }
 }
 
@@ -92,13 +92,13 @@ impl<T: AsFd + 'static> Async<T> {
     /// there may be nothing again, if others read as well.
     #[track_caller]
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
-        self.operation(Way::Read, |io| is_ready(io, PollFlags::IN))
+        self.operation(Direction::Read, |io| is_ready(io, PollFlags::IN))
     }
 
     /// Waits until there is room to write, or an error.
     #[track_caller]
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + '_ {
-        self.operation(Way::Write, |io| is_ready(io, PollFlags::OUT))
+        self.operation(Direction::Write, |io| is_ready(io, PollFlags::OUT))
     }
 
     /// Calls `operation` until it returns something else than
@@ -114,7 +114,7 @@ impl<T: AsFd + 'static> Async<T> {
     where
         F: FnMut(&T) -> io::Result<R>,
     {
-        self.operation(Way::Read, operation)
+        self.operation(Direction::Read, operation)
     }
 
     /// The same for what waits until the descriptor is writable.
@@ -123,7 +123,7 @@ impl<T: AsFd + 'static> Async<T> {
     where
         F: FnMut(&T) -> io::Result<R>,
     {
-        self.operation(Way::Write, operation)
+        self.operation(Direction::Write, operation)
     }
 }
 
@@ -139,7 +139,7 @@ impl<T: Watched> Async<T> {
         };
         let source = event_loop.reactor.register(io, mode)?;
         let number = number_of(source.key);
-        tell(|| Event::Register { source: number, task: turn::task_if_any() });
+        emit(|| Event::Register { source: number, task: turn::task_if_any() });
         Ok(Async { reactor: event_loop.reactor.clone(), source })
     }
 
@@ -159,15 +159,15 @@ impl<T: Watched> Async<T> {
     }
 
     #[track_caller]
-    pub(super) fn operation<R, F>(&self, way: Way, operation: F) -> Operation<'_, T, F>
+    pub(super) fn operation<R, F>(&self, direction: Direction, operation: F) -> Operation<'_, T, F>
     where
         F: FnMut(&T) -> io::Result<R>,
     {
-        Operation { wait: self.wait(way, Location::caller()), operation, is_ready: false }
+        Operation { wait: self.wait(direction, Location::caller()), operation, is_ready: false }
     }
 
-    pub(crate) fn wait(&self, way: Way, at: &'static Location<'static>) -> Wait<'_, T> {
-        Wait { io: self, way, ticket: None, at }
+    pub(crate) fn wait(&self, direction: Direction, at: &'static Location<'static>) -> Wait<'_, T> {
+        Wait { io: self, direction, ticket: None, at }
     }
 
     /// The rule: try; if it would block, wait for a report and try again.
@@ -176,27 +176,27 @@ impl<T: Watched> Async<T> {
     #[inline]
     pub(super) fn poll_with<R>(
         &self,
-        way: Way,
+        direction: Direction,
         mut holder: Holder<'_>,
         cx: &Context<'_>,
         place: impl Fn() -> Place,
         mut operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         if !self.reactor.is_running_here() {
-            return Poll::Ready(Err(used_elsewhere()));
+            return Poll::Ready(Err(wrong_runtime()));
         }
-        ready!(turn::take_share(cx));
-        while self.source.may_be_ready(way) {
+        ready!(turn::consume_budget(cx));
+        while self.source.may_be_ready(direction) {
             let result = operation(self.source.io());
-            tell(|| self.tried(way, &result, place()));
+            emit(|| self.tried(direction, &result, place()));
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.source.note_nothing(way);
+                    self.source.clear_ready(direction);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     if let Holder::Future(ticket) = &mut holder {
-                        self.stop_waiting(way, ticket);
+                        self.stop_waiting(direction, ticket);
                     }
                     return Poll::Ready(result);
                 }
@@ -204,22 +204,24 @@ impl<T: Watched> Async<T> {
         }
         let reactor = &self.reactor;
         match holder {
-            Holder::Future(ticket) => reactor.wait_for(&self.source, way, ticket, cx.waker())?,
-            Holder::Nobody => reactor.wait_unheld(&self.source, way, cx.waker())?,
+            Holder::Future(ticket) => {
+                reactor.wait_for(&self.source, direction, ticket, cx.waker())?
+            }
+            Holder::Nobody => reactor.wait_unheld(&self.source, direction, cx.waker())?,
         }
-        turn::park(why_of(way), At::Place(place()));
+        turn::park(why_of(direction), At::Place(place()));
         Poll::Pending
     }
 
     #[cold]
-    fn tried<R>(&self, way: Way, result: &io::Result<R>, at: Place) -> Event {
+    fn tried<R>(&self, direction: Direction, result: &io::Result<R>, at: Place) -> Event {
         let found = match result {
             Ok(_) => Found::Done,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Found::WouldBlock,
             Err(_) => Found::Error,
         };
         let source = number_of(self.source.key);
-        Event::Io { source, task: turn::task_if_any(), way: why_of(way), found, at }
+        Event::Io { source, task: turn::task_if_any(), way: why_of(direction), found, at }
     }
 
     /// A read of a stream got less than it had room for.
@@ -229,9 +231,9 @@ impl<T: Watched> Async<T> {
     }
 
     #[inline]
-    pub(super) fn stop_waiting(&self, way: Way, ticket: &mut Option<Ticket>) {
+    pub(super) fn stop_waiting(&self, direction: Direction, ticket: &mut Option<Ticket>) {
         if ticket.is_some() {
-            self.reactor.stop_waiting(&self.source, way, ticket);
+            self.reactor.stop_waiting(&self.source, direction, ticket);
         }
     }
 }
@@ -255,14 +257,14 @@ impl<T: fmt::Debug> fmt::Debug for Async<T> {
     }
 }
 
-fn why_of(way: Way) -> Why {
-    match way {
-        Way::Read => Why::Read,
-        Way::Write => Why::Write,
+fn why_of(direction: Direction) -> Why {
+    match direction {
+        Direction::Read => Why::Read,
+        Direction::Write => Why::Write,
     }
 }
 
-/// Who holds the ticket of a wait.
+/// TaskRef holds the ticket of a wait.
 pub(super) enum Holder<'a> {
     /// A future, which gives it back when it is dropped.
     Future(&'a mut Option<Ticket>),
@@ -276,7 +278,7 @@ pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
 }
 
 /// Fails when the running loop is simulated: it watches no descriptors of the system.
-pub(super) fn only_in_the_real_world() -> io::Result<()> {
+pub(super) fn require_kernel() -> io::Result<()> {
     match current::event_loop() {
         Some(event_loop) => event_loop.reactor.kernel().map(drop),
         None => Ok(()),
@@ -290,7 +292,7 @@ pub(super) fn no_runtime(what: &str) -> io::Error {
 }
 
 #[cold]
-pub(super) fn used_elsewhere() -> io::Error {
+pub(super) fn wrong_runtime() -> io::Error {
     io::Error::other(
         "this socket belongs to another runtime than the one that is running on this thread",
     )
@@ -321,7 +323,7 @@ pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
 /// Says why a simulated socket cannot be handed out as one of the system's.
 #[cold]
 #[track_caller]
-pub(super) fn not_of_the_system() -> ! {
+pub(super) fn panic_simulated() -> ! {
     panic!("a simulated socket cannot be made into one of the standard library")
 }
 
@@ -330,10 +332,10 @@ pub(super) fn make_nonblocking(socket: &impl AsFd) -> io::Result<()> {
     Ok(ioctl_fionbio(socket, true)?)
 }
 
-/// One future's wait for one way of a source, given up when it is dropped.
+/// One future's wait for one direction of a source, given up when it is dropped.
 pub(crate) struct Wait<'a, T: Watched> {
     pub(super) io: &'a Async<T>,
-    way: Way,
+    direction: Direction,
     ticket: Option<Ticket>,
     pub(super) at: &'static Location<'static>,
 }
@@ -346,7 +348,7 @@ impl<T: Watched> Wait<'_, T> {
         operation: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::of(self.at);
-        self.io.poll_with(self.way, Holder::Future(&mut self.ticket), cx, place, operation)
+        self.io.poll_with(self.direction, Holder::Future(&mut self.ticket), cx, place, operation)
     }
 
     /// One operation from beginning to end, for `async` functions.
@@ -361,7 +363,7 @@ impl<T: Watched> Wait<'_, T> {
 impl<T: Watched> Drop for Wait<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.io.stop_waiting(self.way, &mut self.ticket);
+        self.io.stop_waiting(self.direction, &mut self.ticket);
     }
 }
 
@@ -398,7 +400,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.is_ready {
-            ready!(turn::take_share(cx));
+            ready!(turn::consume_budget(cx));
             return Poll::Ready((this.operation)(this.wait.io.get_ref()));
         }
         this.wait.poll(cx, &mut this.operation)

@@ -84,7 +84,7 @@ impl Setbacks {
         }
         if next == Next::Pause {
             self.passed_over.set(0);
-            self.tell(error);
+            self.warn_once(error);
         }
         next
     }
@@ -95,7 +95,7 @@ impl Setbacks {
     }
 
     /// Says once for each text that a connection was not accepted, and why.
-    pub(crate) fn tell(&self, error: &io::Error) {
+    pub(crate) fn warn_once(&self, error: &io::Error) {
         let text = error.to_string();
         let mut told = self.told.borrow_mut();
         if !told.contains(&text) {

@@ -10,7 +10,7 @@ use std::net::{self, Shutdown, SocketAddr};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol};
 
-use super::async_io::{not_of_the_system, simulated};
+use super::async_io::{panic_simulated, simulated};
 use super::stream::sealed::{Bytes, Socket};
 use crate::base::network::{Connection, Listen, Listener, Watchable, Watched};
 
@@ -88,7 +88,7 @@ fn is_under_way(error: &io::Error) -> bool {
 }
 
 impl Bytes for TcpSocket {
-    const IS_A_QUEUE: bool = true;
+    const SHORT_READ_MEANS_EMPTY: bool = true;
 
     #[inline]
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -286,7 +286,7 @@ pub(super) use made::{new_pair, new_socket};
 macro_rules! bytes_of {
     ($socket:ty, $is_a_queue:literal) => {
         impl Bytes for $socket {
-            const IS_A_QUEUE: bool = $is_a_queue;
+            const SHORT_READ_MEANS_EMPTY: bool = $is_a_queue;
 
             #[inline]
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -323,7 +323,7 @@ impl Socket for net::TcpStream {
     fn release(held: TcpSocket) -> Self {
         match held {
             TcpSocket::System(socket) => socket,
-            TcpSocket::Simulated(_) => not_of_the_system(),
+            TcpSocket::Simulated(_) => panic_simulated(),
         }
     }
 }

@@ -16,9 +16,9 @@ use super::async_io::{Async, Holder, Wait, descriptor_of, make_nonblocking};
 use crate::base::network::Watched;
 use crate::base::place::Place;
 use crate::base::turn;
-use crate::reactor::source::Way;
+use crate::reactor::source::Direction;
 
-/// A connection: a stream of bytes each way. [`TcpStream`](super::TcpStream) and
+/// A connection: a stream of bytes each direction. [`TcpStream`](super::TcpStream) and
 /// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
 ///
 /// Its methods take `&self`: one task may read while another writes. It also implements
@@ -57,7 +57,7 @@ pub(super) mod sealed {
     /// What sockets have in common and the standard library has no trait for.
     pub trait Bytes {
         /// Whether a read that gets less than it has room for has emptied the socket.
-        const IS_A_QUEUE: bool;
+        const SHORT_READ_MEANS_EMPTY: bool;
 
         fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
         fn receive_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
@@ -72,14 +72,14 @@ pub(super) mod sealed {
 #[inline]
 fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Result<usize> {
     let length = socket.receive(buffer)?;
-    if T::IS_A_QUEUE && 0 < length && length < buffer.len() {
+    if T::SHORT_READ_MEANS_EMPTY && 0 < length && length < buffer.len() {
         io.note_short_read();
     }
     Ok(length)
 }
 
 fn read_nothing(cx: &Context<'_>) -> Poll<io::Result<usize>> {
-    turn::take_share(cx).map(|()| Ok(0))
+    turn::consume_budget(cx).map(|()| Ok(0))
 }
 
 fn are_empty(buffers: &[IoSliceMut<'_>]) -> bool {
@@ -125,7 +125,7 @@ impl<T: Socket> Stream<T> {
         // The system would have a read of nothing wait until something is there.
         let is_empty = buffer.is_empty();
         let read = move |io: &T::Held| if is_empty { Ok(0) } else { receive(&self.io, io, buffer) };
-        self.io.operation(Way::Read, read).ready_if(is_empty)
+        self.io.operation(Direction::Read, read).ready_if(is_empty)
     }
 
     /// The same into several buffers, one after the other.
@@ -136,7 +136,7 @@ impl<T: Socket> Stream<T> {
     ) -> impl Future<Output = io::Result<usize>> + 'a {
         let is_empty = are_empty(buffers);
         let read = move |io: &T::Held| if is_empty { Ok(0) } else { io.receive_vectored(buffers) };
-        self.io.operation(Way::Read, read).ready_if(is_empty)
+        self.io.operation(Direction::Read, read).ready_if(is_empty)
     }
 
     /// Reads until `buffer` is full.
@@ -148,7 +148,7 @@ impl<T: Socket> Stream<T> {
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before that.
     #[track_caller]
     pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
-        ReadExact { wait: self.io.wait(Way::Read, Location::caller()), rest: buffer }
+        ReadExact { wait: self.io.wait(Direction::Read, Location::caller()), rest: buffer }
     }
 
     /// Writes as much of `bytes` as there is room for, waiting until there is some. Returns how
@@ -157,7 +157,7 @@ impl<T: Socket> Stream<T> {
     /// The bytes are then in the system's hands; that the other side has them is not said.
     #[track_caller]
     pub fn write<'a>(&'a self, bytes: &'a [u8]) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Write, |socket| socket.send(bytes))
+        self.io.operation(Direction::Write, |socket| socket.send(bytes))
     }
 
     /// The same from several buffers, one after the other.
@@ -166,7 +166,7 @@ impl<T: Socket> Stream<T> {
         &'a self,
         buffers: &'a [IoSlice<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        self.io.operation(Way::Write, |socket| socket.send_vectored(buffers))
+        self.io.operation(Direction::Write, |socket| socket.send_vectored(buffers))
     }
 
     /// Writes all of `bytes`, waiting for room as often as it must: a slow reader holds the writer
@@ -175,7 +175,7 @@ impl<T: Socket> Stream<T> {
     /// Dropping the future leaves some of them written.
     #[track_caller]
     pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
-        WriteAll { wait: self.io.wait(Way::Write, Location::caller()), rest: bytes }
+        WriteAll { wait: self.io.wait(Direction::Write, Location::caller()), rest: bytes }
     }
 
     /// Ends one direction or both. After [`Shutdown::Write`] the other side reads the end. After
@@ -217,7 +217,7 @@ impl<T: Socket> Stream<T> {
         operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::VIA_ASYNC_READ;
-        self.io.poll_with(Way::Read, Holder::Nobody, cx, place, operation)
+        self.io.poll_with(Direction::Read, Holder::Nobody, cx, place, operation)
     }
 
     fn poll_write_with<R>(
@@ -226,7 +226,7 @@ impl<T: Socket> Stream<T> {
         operation: impl FnMut(&T::Held) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::VIA_ASYNC_WRITE;
-        self.io.poll_with(Way::Write, Holder::Nobody, cx, place, operation)
+        self.io.poll_with(Direction::Write, Holder::Nobody, cx, place, operation)
     }
 }
 
@@ -552,7 +552,7 @@ mod tests {
     }
 
     impl Bytes for Counting {
-        const IS_A_QUEUE: bool = true;
+        const SHORT_READ_MEANS_EMPTY: bool = true;
 
         fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
             self.receives.set(self.receives.get() + 1);

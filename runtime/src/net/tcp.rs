@@ -10,12 +10,12 @@ use std::panic::Location;
 use socket2::{Domain, Protocol};
 
 use super::address::{ToSocketAddrs, resolve};
-use super::async_io::{Async, descriptor_of, make_nonblocking, not_of_the_system};
+use super::async_io::{Async, descriptor_of, make_nonblocking, panic_simulated};
 use super::setbacks::Setbacks;
 use super::socket::{ListeningSocket, TcpSocket, new_socket};
 use super::stream::Stream;
 use crate::base::network::Listen;
-use crate::reactor::source::Way;
+use crate::reactor::source::Direction;
 
 /// How many connections wait to be accepted, unless the system's limit is lower.
 const BACKLOG: i32 = 4096;
@@ -168,7 +168,7 @@ impl TcpListener {
     pub fn into_std(self) -> net::TcpListener {
         match self.io.into_inner() {
             ListeningSocket::System(listener) => listener,
-            ListeningSocket::Simulated(_) => not_of_the_system(),
+            ListeningSocket::Simulated(_) => panic_simulated(),
         }
     }
 
@@ -236,7 +236,7 @@ impl TcpStream {
         let is_empty = buffer.is_empty();
         // The system would have a look at nothing wait until something is there.
         let peek = move |socket: &TcpSocket| if is_empty { Ok(0) } else { socket.peek(buffer) };
-        self.io().operation(Way::Read, peek).ready_if(is_empty)
+        self.io().operation(Direction::Read, peek).ready_if(is_empty)
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier
@@ -265,7 +265,7 @@ async fn connect_to(address: SocketAddr, at: &'static Location<'static>) -> io::
     let socket = TcpSocket::connecting_to(address)?;
     // Watched from here on: before `connect` the system would report a hang-up.
     let stream = TcpStream::new(Async::watch(socket)?);
-    let wait = stream.io().wait(Way::Write, at);
+    let wait = stream.io().wait(Direction::Write, at);
     wait.perform(has_connected).await?;
     Ok(stream)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
-use super::async_io::{Async, no_runtime, only_in_the_real_world};
+use super::async_io::{Async, no_runtime, require_kernel};
 use super::socket::{new_pair, new_socket};
 use super::stream::Stream;
 use crate::current;
@@ -45,7 +45,7 @@ impl UnixStream {
     /// When no runtime is running on this thread, when the system has no descriptors left, and in a
     /// simulated run, which has none.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
-        only_in_the_real_world()?;
+        require_kernel()?;
         let (left, right) = new_pair()?;
         let watch = |socket: OwnedFd| Async::watch(net::UnixStream::from(socket));
         Ok((UnixStream::new(watch(left)?), UnixStream::new(watch(right)?)))
@@ -70,7 +70,7 @@ impl UnixStream {
             if current::event_loop().is_none() {
                 return Err(no_runtime("connect"));
             }
-            only_in_the_real_world()?;
+            require_kernel()?;
             let address = address_of(path.as_ref())?;
             let socket = new_socket(Domain::UNIX, None)?;
             while let Err(error) = socket.connect(&address) {

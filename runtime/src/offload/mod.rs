@@ -16,8 +16,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
-use crate::base::event::{self, Event, tell};
-use crate::base::panics::catching;
+use crate::base::event::{self, Event, emit};
+use crate::base::panics::catch_and_report;
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 use crate::base::world::Job;
@@ -81,15 +81,15 @@ where
     let spawned_at = Place::of(at);
     let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
     let task = event_loop.tasks.spawn(new, event_loop.clock.looked_at_ms(), |waker| {
-        let exchange = Arc::new(Exchange::new(work, waker.clone()));
+        let exchange = Arc::new(JobState::new(work, waker.clone()));
         job = Some(exchange.clone());
-        let outcome = Outcome::expect(exchange, event_loop.pending_jobs.clone());
+        let outcome = JobFuture::new(exchange, event_loop.pending_jobs.clone());
         Some(Box::pin(TaskBody::new(outcome, waker)))
     });
     if let Some(job) = job {
-        tell(|| Event::JobSubmit { task, at: spawned_at });
-        let job = match event::is_heard() {
-            true => Arc::new(ToldJob { job, task, inbox: event_loop.tasks.inbox.clone() }),
+        emit(|| Event::JobSubmit { task, at: spawned_at });
+        let job = match event::has_listener() {
+            true => Arc::new(TracedJob { job, task, inbox: event_loop.tasks.inbox.clone() }),
             false => job,
         };
         event_loop.jobs.submit(job);
@@ -99,17 +99,17 @@ where
 
 /// A job whose beginning is an event. Nobody listens on the pool's threads, so the loop is sent
 /// word and tells it.
-struct ToldJob {
+struct TracedJob {
     job: Arc<dyn Job>,
     task: Id,
     inbox: Arc<Inbox>,
 }
 
-impl Job for ToldJob {
+impl Job for TracedJob {
     fn run(&self) {
         let task = self.task;
-        match event::is_heard() {
-            true => tell(|| Event::JobStart { task }),
+        match event::has_listener() {
+            true => emit(|| Event::JobStart { task }),
             false => drop(self.inbox.send(Message::JobStarted(task))),
         }
         self.job.run();
@@ -121,7 +121,7 @@ impl Job for ToldJob {
 }
 
 /// What the loop's side and the thread's side share.
-struct Exchange<F, T> {
+struct JobState<F, T> {
     inside: Mutex<Inside<F, T>>,
 }
 
@@ -137,7 +137,7 @@ enum Stage<F, T> {
     Running,
     Done(Result<T, Failure>),
     /// Nobody wants the result, or it has been taken.
-    Over,
+    Abandoned,
 }
 
 enum Failure {
@@ -145,9 +145,9 @@ enum Failure {
     NotStarted(io::Error),
 }
 
-impl<F, T> Exchange<F, T> {
+impl<F, T> JobState<F, T> {
     fn new(work: F, waker: Waker) -> Self {
-        Exchange { inside: Mutex::new(Inside { stage: Stage::Queued(work), waker: Some(waker) }) }
+        JobState { inside: Mutex::new(Inside { stage: Stage::Queued(work), waker: Some(waker) }) }
     }
 
     /// The user's code never runs under this lock.
@@ -172,16 +172,16 @@ impl<F, T> Exchange<F, T> {
     /// Leaves the result and wakes the task that awaits it, or drops it if there is none.
     fn finish(&self, result: Result<T, Failure>) {
         let mut inside = self.lock();
-        if let Stage::Over = inside.stage {
+        if let Stage::Abandoned = inside.stage {
             drop(inside);
-            catching(|| drop(result));
+            catch_and_report(|| drop(result));
             return;
         }
         inside.stage = Stage::Done(result);
         let waker = inside.waker.take();
         drop(inside);
         if let Some(waker) = waker {
-            catching(|| waker.wake());
+            catch_and_report(|| waker.wake());
         }
     }
 
@@ -190,7 +190,7 @@ impl<F, T> Exchange<F, T> {
     /// The result, if it is there.
     fn take_result(&self) -> Option<Result<T, Failure>> {
         let mut inside = self.lock();
-        match std::mem::replace(&mut inside.stage, Stage::Over) {
+        match std::mem::replace(&mut inside.stage, Stage::Abandoned) {
             Stage::Done(result) => Some(result),
             unfinished => {
                 inside.stage = unfinished;
@@ -200,9 +200,9 @@ impl<F, T> Exchange<F, T> {
     }
 
     /// The loop wants the result no more: what is queued never runs, what runs is abandoned.
-    fn give_up(&self) {
+    fn abandon(&self) {
         let mut inside = self.lock();
-        let stage = std::mem::replace(&mut inside.stage, Stage::Over);
+        let stage = std::mem::replace(&mut inside.stage, Stage::Abandoned);
         let waker = inside.waker.take();
         drop(inside);
         drop(waker);
@@ -210,7 +210,7 @@ impl<F, T> Exchange<F, T> {
     }
 }
 
-impl<F, T> Job for Exchange<F, T>
+impl<F, T> Job for JobState<F, T>
 where
     F: FnOnce() -> T + Send,
     T: Send,
@@ -224,28 +224,28 @@ where
 
     fn refuse(&self, error: io::Error) {
         if let Some(work) = self.begin() {
-            catching(|| drop(work));
+            catch_and_report(|| drop(work));
             self.finish(Err(Failure::NotStarted(error)));
         }
     }
 }
 
 /// The future of the task that waits for a job.
-struct Outcome<F, T> {
-    exchange: Arc<Exchange<F, T>>,
+struct JobFuture<F, T> {
+    exchange: Arc<JobState<F, T>>,
     /// The loop counts this job among them.
     pending_jobs: Rc<Cell<usize>>,
     has_result: bool,
 }
 
-impl<F, T> Outcome<F, T> {
-    fn expect(exchange: Arc<Exchange<F, T>>, pending_jobs: Rc<Cell<usize>>) -> Self {
+impl<F, T> JobFuture<F, T> {
+    fn new(exchange: Arc<JobState<F, T>>, pending_jobs: Rc<Cell<usize>>) -> Self {
         pending_jobs.set(pending_jobs.get() + 1);
-        Outcome { exchange, pending_jobs, has_result: false }
+        JobFuture { exchange, pending_jobs, has_result: false }
     }
 }
 
-impl<F, T> Future for Outcome<F, T> {
+impl<F, T> Future for JobFuture<F, T> {
     type Output = Result<T, JoinError>;
 
     /// Its waker has been with the job from the beginning; it is always the task's own.
@@ -256,7 +256,7 @@ impl<F, T> Future for Outcome<F, T> {
             return Poll::Pending;
         };
         self.has_result = true;
-        tell(|| Event::JobDone { task });
+        emit(|| Event::JobDone { task });
         Poll::Ready(result.map_err(|failure| match failure {
             Failure::Panicked(payload) => JoinError::panic(task, payload),
             Failure::NotStarted(error) => JoinError::not_started(task, error),
@@ -264,11 +264,11 @@ impl<F, T> Future for Outcome<F, T> {
     }
 }
 
-impl<F, T> Drop for Outcome<F, T> {
+impl<F, T> Drop for JobFuture<F, T> {
     fn drop(&mut self) {
         self.pending_jobs.set(self.pending_jobs.get() - 1);
         if !self.has_result {
-            self.exchange.give_up();
+            self.exchange.abandon();
         }
     }
 }

@@ -40,7 +40,7 @@ struct State {
     idle: usize,
     /// A thread has been called, or started, and has not come yet. One that waits and finds nobody
     /// called was woken by the system's whim, and waits on.
-    coming: Option<Coming>,
+    coming: Option<Arriving>,
     /// The number in the next thread's name.
     next_number: usize,
     closing: bool,
@@ -48,7 +48,7 @@ struct State {
 
 /// How the thread that is on its way was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coming {
+enum Arriving {
     /// It waited and was called.
     Called,
     /// It did not exist.
@@ -56,8 +56,8 @@ enum Coming {
 }
 
 impl ThreadPool {
-    pub(crate) const USUAL_SIZE: usize = 32;
-    pub(crate) const USUAL_IDLE_TIME: Duration = Duration::from_secs(10);
+    pub(crate) const DEFAULT_SIZE: usize = 32;
+    pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// A pool without threads; they come with the jobs.
     pub(crate) fn new(
@@ -96,7 +96,7 @@ impl Jobs for ThreadPool {
             return;
         }
         state.queue.push_back(job);
-        self.shared.call_a_thread(state);
+        self.shared.wake_or_spawn_worker(state);
     }
 
     fn shut_down(&self) {
@@ -117,17 +117,17 @@ impl Shared {
     }
 
     /// Has one more thread come for what is queued, unless one is on its way.
-    fn call_a_thread(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    fn wake_or_spawn_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.queue.is_empty() || state.coming.is_some() {
             return;
         }
         if state.idle > 0 {
             state.idle -= 1;
-            state.coming = Some(Coming::Called);
+            state.coming = Some(Arriving::Called);
             drop(state);
             self.job_came.notify_one();
         } else if state.threads < self.size {
-            state.coming = Some(Coming::Started);
+            state.coming = Some(Arriving::Started);
             self.start_thread(state);
         }
     }
@@ -153,7 +153,7 @@ impl Shared {
         if state.threads > 0 {
             // One may have run out of work meanwhile; whoever works looks into the queue again.
             if state.idle > 0 {
-                self.call_a_thread(state);
+                self.wake_or_spawn_worker(state);
             }
             return;
         }
@@ -179,7 +179,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
-                self.call_a_thread(state);
+                self.wake_or_spawn_worker(state);
                 return Some(job);
             }
             if state.closing {
@@ -188,13 +188,13 @@ impl Shared {
             }
             state.idle += 1;
             let nobody_called =
-                |state: &mut State| state.coming != Some(Coming::Called) && !state.closing;
+                |state: &mut State| state.coming != Some(Arriving::Called) && !state.closing;
             let (woken, _) = self
                 .job_came
                 .wait_timeout_while(state, self.idle_time, nobody_called)
                 .unwrap_or_else(|e| e.into_inner());
             state = woken;
-            if state.coming == Some(Coming::Called) {
+            if state.coming == Some(Arriving::Called) {
                 state.coming = None;
                 continue;
             }

@@ -22,9 +22,9 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::base::event::{Cause, Event, tell};
+use crate::base::event::{Cause, Event, emit};
 use crate::base::network::{Interest, Report, Watchable, Watched};
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::peak::PeakOfSlab;
 use crate::base::poller::{Notifier, Poller};
 use crate::base::turn;
@@ -32,7 +32,7 @@ use crate::base::world::{Simulation, Until};
 use crate::task::inbox::Inbox;
 use crate::task::local_waker::LocalWaker;
 use nonblocking::{Mode, Switched};
-use source::{Source, Ticket, Way};
+use source::{Direction, Source, Ticket};
 use unheld::Unheld;
 
 /// The sources of one loop.
@@ -120,7 +120,7 @@ impl Reactor {
     }
 
     /// Whether any future waits for a source.
-    pub(crate) fn is_waited_for(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         self.waiting.get() > 0 || self.unheld.count() > 0
     }
 
@@ -142,14 +142,14 @@ impl Reactor {
         let key = entry.key() | generation << GENERATION;
         match watchable {
             Watchable::Descriptor(fd) => {
-                if let Err(error) = self.kernel()?.add(fd, key, Interest::Arrivals) {
+                if let Err(error) = self.kernel()?.add(fd, key, Interest::Read) {
                     if let Some(switched) = switched {
                         switched.put_back(Some(fd));
                     }
                     return Err(error);
                 }
             }
-            Watchable::Simulated(socket) => socket.watch(key, Interest::Arrivals),
+            Watchable::Simulated(socket) => socket.watch(key, Interest::Read),
         }
         self.next_generation.set(generation + 1);
         if let Some(switched) = switched {
@@ -168,10 +168,11 @@ impl Reactor {
             return;
         };
         let mut left = Vec::new();
-        let unheld = [Way::Read, Way::Write].map(|way| source.take_waiters(way, &mut left));
+        let unheld = [Direction::Read, Direction::Write]
+            .map(|direction| source.take_waiters(direction, &mut left));
         self.wait_no_longer(left.len(), unheld.into_iter().sum());
         let switched = self.switched.borrow_mut().remove(&key);
-        catching(|| self.unwatch(&source, switched));
+        catch_and_report(|| self.unwatch(&source, switched));
         for (_, waker) in left {
             waker.discard();
         }
@@ -196,23 +197,23 @@ impl Reactor {
         }
     }
 
-    /// Has `waker` woken at the next report for `way` of `source`. `ticket` is the caller's claim:
+    /// Has `waker` woken at the next report for `direction` of `source`. `ticket` is the caller's claim:
     /// empty at its first wait, and to be given back with [`Reactor::stop_waiting`].
     pub(crate) fn wait_for<T: Watched>(
         &self,
         source: &Source<T>,
-        way: Way,
+        direction: Direction,
         ticket: &mut Option<Ticket>,
         waker: &Waker,
     ) -> io::Result<()> {
         if let Some(held) = *ticket {
-            if source.waits(held, way, waker) {
+            if source.waits(held, direction, waker) {
                 return Ok(());
             }
-            self.stop_waiting(source, way, ticket);
+            self.stop_waiting(source, direction, ticket);
         }
-        self.ask_for_room_to_write(source, way)?;
-        *ticket = Some(source.add_waiter(way, LocalWaker::of(waker)));
+        self.watch_writable(source, direction)?;
+        *ticket = Some(source.add_waiter(direction, LocalWaker::of(waker)));
         self.waiting.set(self.waiting.get() + 1);
         Ok(())
     }
@@ -221,11 +222,11 @@ impl Reactor {
     pub(crate) fn stop_waiting<T: Watched>(
         &self,
         source: &Source<T>,
-        way: Way,
+        direction: Direction,
         ticket: &mut Option<Ticket>,
     ) {
         let Some(held) = ticket.take() else { return };
-        if let Some(waker) = source.remove_waiter(held, way) {
+        if let Some(waker) = source.remove_waiter(held, direction) {
             self.waiting.set(self.waiting.get() - 1);
             waker.discard();
         }
@@ -239,17 +240,21 @@ impl Reactor {
 
     /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
     /// has waited for it once.
-    fn ask_for_room_to_write<T: Watched>(&self, source: &Source<T>, way: Way) -> io::Result<()> {
-        if way == Way::Read || source.asks_for_room.get() {
+    fn watch_writable<T: Watched>(
+        &self,
+        source: &Source<T>,
+        direction: Direction,
+    ) -> io::Result<()> {
+        if direction == Direction::Read || source.watches_writable.get() {
             return Ok(());
         }
-        let interest = Interest::ArrivalsAndRoom;
+        let interest = Interest::ReadWrite;
         match source.watchable() {
             Some(Watchable::Descriptor(fd)) => self.kernel()?.modify(fd, source.key, interest)?,
             Some(Watchable::Simulated(socket)) => socket.watch(source.key, interest),
             None => return Err(another_descriptor()),
         }
-        source.asks_for_room.set(true);
+        source.watches_writable.set(true);
         Ok(())
     }
 
@@ -279,9 +284,9 @@ impl Reactor {
             }
         };
         let ready = reports.len();
-        tell(|| Event::Woke { ready });
+        emit(|| Event::Woke { ready });
         for report in reports.drain(..) {
-            self.hear(report, &mut to_wake);
+            self.dispatch(report, &mut to_wake);
         }
         for (source, waker) in to_wake.drain(..) {
             turn::set_cause(Cause::Source(number_of(source)));
@@ -292,19 +297,19 @@ impl Reactor {
         waited
     }
 
-    fn hear(&self, report: Report, to_wake: &mut Vec<(usize, LocalWaker)>) {
+    fn dispatch(&self, report: Report, to_wake: &mut Vec<(usize, LocalWaker)>) {
         let sources = self.sources.borrow();
         // One whose key is another came after the one that is meant.
         let source = sources.get(row_of(report.key)).filter(|source| source.key == report.key);
         let Some(source) = source else { return };
-        source.note(report);
+        source.set_ready(report);
         let before = to_wake.len();
         let mut unheld = 0;
         if report.readable {
-            unheld += source.take_waiters(Way::Read, to_wake);
+            unheld += source.take_waiters(Direction::Read, to_wake);
         }
         if report.writable {
-            unheld += source.take_waiters(Way::Write, to_wake);
+            unheld += source.take_waiters(Direction::Write, to_wake);
         }
         self.wait_no_longer(to_wake.len() - before, unheld);
     }
@@ -351,12 +356,12 @@ mod tests {
         let flag = Arc::new(Flag(AtomicBool::new(false)));
         let mut ticket = None;
         let waker = Waker::from(flag.clone());
-        reactor.wait_for(&new, Way::Read, &mut ticket, &waker).unwrap();
+        reactor.wait_for(&new, Direction::Read, &mut ticket, &waker).unwrap();
         let mut to_wake = vec![];
         let report = |key| Report { key, readable: true, writable: true, drain: false };
-        reactor.hear(report(old.key), &mut to_wake);
+        reactor.dispatch(report(old.key), &mut to_wake);
         assert!(to_wake.is_empty());
-        reactor.hear(report(new.key), &mut to_wake);
+        reactor.dispatch(report(new.key), &mut to_wake);
         assert_eq!(to_wake.len(), 1);
         assert!(!flag.0.load(Ordering::Relaxed));
     }
@@ -366,18 +371,18 @@ mod tests {
         let reactor = reactor();
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();
-        for way in [Way::Read, Way::Write] {
+        for direction in [Direction::Read, Direction::Write] {
             let mut lost = None;
-            reactor.wait_for(&source, way, &mut lost, Waker::noop()).unwrap();
+            reactor.wait_for(&source, direction, &mut lost, Waker::noop()).unwrap();
         }
-        assert!(reactor.is_waited_for());
-        for way in [Way::Read, Way::Write] {
-            reactor.wait_unheld(&source, way, Waker::noop()).unwrap();
+        assert!(reactor.has_waiters());
+        for direction in [Direction::Read, Direction::Write] {
+            reactor.wait_unheld(&source, direction, Waker::noop()).unwrap();
         }
         assert_eq!(reactor.unheld.count(), 2);
         reactor.deregister(source.key);
         assert_eq!(reactor.unheld.count(), 0);
-        assert!(!reactor.is_waited_for());
+        assert!(!reactor.has_waiters());
         assert!(!reactor.has_sources());
     }
 
@@ -387,11 +392,11 @@ mod tests {
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();
         let (mut reading, mut writing) = (None, None);
-        reactor.wait_for(&source, Way::Read, &mut reading, Waker::noop()).unwrap();
-        reactor.wait_unheld(&source, Way::Read, Waker::noop()).unwrap();
-        assert!(!source.asks_for_room.get());
-        reactor.wait_for(&source, Way::Write, &mut writing, Waker::noop()).unwrap();
-        assert!(source.asks_for_room.get());
+        reactor.wait_for(&source, Direction::Read, &mut reading, Waker::noop()).unwrap();
+        reactor.wait_unheld(&source, Direction::Read, Waker::noop()).unwrap();
+        assert!(!source.watches_writable.get());
+        reactor.wait_for(&source, Direction::Write, &mut writing, Waker::noop()).unwrap();
+        assert!(source.watches_writable.get());
         reactor.deregister(source.key);
     }
 }

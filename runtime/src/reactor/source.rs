@@ -20,7 +20,7 @@ pub(crate) struct Source<T: ?Sized> {
     writers: Waiters,
     next_ticket: Cell<NonZeroU32>,
     /// The system is asked to report room for bytes as well.
-    pub(super) asks_for_room: Cell<bool>,
+    pub(super) watches_writable: Cell<bool>,
     /// Only a try that finds nothing tells that nothing is left; see [`Report::drain`].
     drain: Cell<bool>,
     /// How many reads got less than they had room for, since a try found nothing.
@@ -30,14 +30,14 @@ pub(crate) struct Source<T: ?Sized> {
     io: T,
 }
 
-/// Which way the bytes go.
+/// Which direction the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     Read,
     Write,
 }
 
-/// Those who wait for one way of a source: nearly always one, so the first needs no allocation and
+/// Those who wait for one direction of a source: nearly always one, so the first needs no allocation and
 /// the others little room.
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -51,7 +51,7 @@ pub(super) struct Waiter {
     pub(super) waker: LocalWaker,
 }
 
-/// Who says how long a waiter waits.
+/// TaskRef says how long a waiter waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
     /// A future holds the ticket, and gives it back when it is dropped.
@@ -82,7 +82,7 @@ impl<T> Source<T> {
             readers: Waiters::default(),
             writers: Waiters::default(),
             next_ticket: Cell::new(NonZeroU32::MIN),
-            asks_for_room: Cell::new(false),
+            watches_writable: Cell::new(false),
             drain: Cell::new(false),
             short_reads: Cell::new(0),
             descriptor,
@@ -125,16 +125,16 @@ impl Watchable<'_> {
 impl<T: ?Sized> Source<T> {
     /// Whether it is worth trying.
     #[inline]
-    pub(crate) fn may_be_ready(&self, way: Way) -> bool {
-        match way {
-            Way::Read => self.may_be_readable.get(),
-            Way::Write => self.may_be_writable.get(),
+    pub(crate) fn may_be_ready(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Read => self.may_be_readable.get(),
+            Direction::Write => self.may_be_writable.get(),
         }
     }
 
     /// The system has reported it.
     #[inline]
-    pub(super) fn note(&self, report: Report) {
+    pub(super) fn set_ready(&self, report: Report) {
         self.may_be_readable.set(self.may_be_readable.get() | report.readable);
         self.may_be_writable.set(self.may_be_writable.get() | report.writable);
         self.drain.set(self.drain.get() | report.drain);
@@ -142,13 +142,13 @@ impl<T: ?Sized> Source<T> {
 
     /// A try found nothing: the next one waits for a report.
     #[inline]
-    pub(crate) fn note_nothing(&self, way: Way) {
-        match way {
-            Way::Read => {
+    pub(crate) fn clear_ready(&self, direction: Direction) {
+        match direction {
+            Direction::Read => {
                 self.may_be_readable.set(false);
                 self.short_reads.set(0);
             }
-            Way::Write => self.may_be_writable.set(false),
+            Direction::Write => self.may_be_writable.set(false),
         }
     }
 
@@ -170,43 +170,47 @@ impl<T: ?Sized> Source<T> {
 // ===== who waits for it =========================================================================
 
 impl<T: ?Sized> Source<T> {
-    pub(super) fn waiters(&self, way: Way) -> &Waiters {
-        match way {
-            Way::Read => &self.readers,
-            Way::Write => &self.writers,
+    pub(super) fn waiters(&self, direction: Direction) -> &Waiters {
+        match direction {
+            Direction::Read => &self.readers,
+            Direction::Write => &self.writers,
         }
     }
 
     /// Whether the holder of `ticket` still waits, and is woken by `waker`.
-    pub(super) fn waits(&self, ticket: Ticket, way: Way, waker: &Waker) -> bool {
+    pub(super) fn waits(&self, ticket: Ticket, direction: Direction, waker: &Waker) -> bool {
         let claim = Claim::Held(ticket);
         let mut is_known = false;
-        self.waiters(way).visit(|waiter| {
+        self.waiters(direction).visit(|waiter| {
             is_known |= waiter.claim == claim && waiter.waker.will_wake(waker);
         });
         is_known
     }
 
-    pub(super) fn add_waiter(&self, way: Way, waker: LocalWaker) -> Ticket {
+    pub(super) fn add_waiter(&self, direction: Direction, waker: LocalWaker) -> Ticket {
         let ticket = Ticket(self.next_ticket.get());
         self.next_ticket.set(ticket.0.checked_add(1).unwrap_or(NonZeroU32::MIN));
-        self.waiters(way).add(Waiter { claim: Claim::Held(ticket), waker });
+        self.waiters(direction).add(Waiter { claim: Claim::Held(ticket), waker });
         ticket
     }
 
     /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
-    pub(super) fn remove_waiter(&self, ticket: Ticket, way: Way) -> Option<LocalWaker> {
-        self.waiters(way).remove(Claim::Held(ticket)).map(|waiter| waiter.waker)
+    pub(super) fn remove_waiter(&self, ticket: Ticket, direction: Direction) -> Option<LocalWaker> {
+        self.waiters(direction).remove(Claim::Held(ticket)).map(|waiter| waiter.waker)
     }
 
     /// All who wait, to be woken; they wait no longer. Returns how many of them were unheld.
-    pub(super) fn take_waiters(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) -> usize {
+    pub(super) fn take_waiters(
+        &self,
+        direction: Direction,
+        into: &mut Vec<(usize, LocalWaker)>,
+    ) -> usize {
         let mut unheld = 0;
         let mut take = |waiter: Waiter| {
             unheld += usize::from(waiter.claim == Claim::Unheld);
             into.push((self.key, waiter.waker));
         };
-        let waiters = self.waiters(way);
+        let waiters = self.waiters(direction);
         if let Some(first) = waiters.first.take() {
             take(first);
         }
@@ -273,13 +277,13 @@ mod tests {
     fn a_ticket_is_that_of_one_wait_also_when_another_has_the_same_waker() {
         let source = Source::new(0, NO_DESCRIPTOR, ());
         let waker = &Waker::from(Arc::new(Nobody));
-        let first = source.add_waiter(Way::Read, foreign(waker));
-        let second = source.add_waiter(Way::Read, foreign(waker));
-        assert!(source.waits(first, Way::Read, waker));
-        assert!(source.remove_waiter(first, Way::Read).is_some());
-        assert!(!source.waits(first, Way::Read, waker));
-        assert!(source.waits(second, Way::Read, waker));
-        assert!(!source.waits(second, Way::Write, waker));
+        let first = source.add_waiter(Direction::Read, foreign(waker));
+        let second = source.add_waiter(Direction::Read, foreign(waker));
+        assert!(source.waits(first, Direction::Read, waker));
+        assert!(source.remove_waiter(first, Direction::Read).is_some());
+        assert!(!source.waits(first, Direction::Read, waker));
+        assert!(source.waits(second, Direction::Read, waker));
+        assert!(!source.waits(second, Direction::Write, waker));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::io;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::source::{Claim, Source, Waiter, Way};
+use super::source::{Claim, Direction, Source, Waiter};
 use super::{Backend, Reactor};
 use crate::base::network::Watched;
 use crate::base::world::Until;
@@ -102,9 +102,9 @@ impl Unheld {
 impl<T: ?Sized> Source<T> {
     /// Whether somebody without a ticket who is woken by `waker` waits already, and how surely. If
     /// the wait was confirmed, it is now one like any other.
-    fn waits_unheld(&self, way: Way, waker: &Waker) -> Option<Claim> {
+    fn waits_unheld(&self, direction: Direction, waker: &Waker) -> Option<Claim> {
         let mut found = None;
-        self.waiters(way).visit(|waiter| {
+        self.waiters(direction).visit(|waiter| {
             let is_held = matches!(waiter.claim, Claim::Held(_));
             if !is_held && waiter.waker.will_wake(waker) {
                 found = Some(waiter.claim);
@@ -115,8 +115,8 @@ impl<T: ?Sized> Source<T> {
     }
 
     /// Those who may have given up, to be woken; they wait no longer, unless they say so again.
-    fn take_unheld(&self, way: Way, into: &mut Vec<(usize, LocalWaker)>) {
-        while let Some(waiter) = self.waiters(way).remove(Claim::Unheld) {
+    fn take_unheld(&self, direction: Direction, into: &mut Vec<(usize, LocalWaker)>) {
+        while let Some(waiter) = self.waiters(direction).remove(Claim::Unheld) {
             into.push((self.key, waiter.waker));
         }
     }
@@ -130,24 +130,24 @@ impl Reactor {
     pub(crate) fn wait_unheld<T: Watched>(
         &self,
         source: &Source<T>,
-        way: Way,
+        direction: Direction,
         waker: &Waker,
     ) -> io::Result<()> {
-        if let Some(claim) = source.waits_unheld(way, waker) {
+        if let Some(claim) = source.waits_unheld(direction, waker) {
             if claim == Claim::Confirmed {
                 self.waiting.set(self.waiting.get() - 1);
                 self.unheld.add_unconfirmed();
             }
             return Ok(());
         }
-        self.ask_for_room_to_write(source, way)?;
+        self.watch_writable(source, direction)?;
         let waker = LocalWaker::of(waker);
         let mut claim = Claim::Unheld;
         if self.unheld.add() {
             claim = Claim::Confirmed;
             self.waiting.set(self.waiting.get() + 1);
         }
-        source.waiters(way).add(Waiter { claim, waker });
+        source.waiters(direction).add(Waiter { claim, waker });
         Ok(())
     }
 
@@ -166,8 +166,8 @@ impl Reactor {
             Sleep::Ask => Until::Now,
         };
         for (_, source) in self.sources.borrow().iter() {
-            source.take_unheld(Way::Read, to_wake);
-            source.take_unheld(Way::Write, to_wake);
+            source.take_unheld(Direction::Read, to_wake);
+            source.take_unheld(Direction::Write, to_wake);
         }
         self.unheld.remove(to_wake.len());
         until
@@ -192,17 +192,17 @@ mod tests {
         let source = Source::new(0, NO_DESCRIPTOR, ());
         let waker = &Waker::from(Arc::new(Nobody));
         let foreign = || LocalWaker::Foreign(waker.clone());
-        source.add_waiter(Way::Read, foreign());
-        assert_eq!(source.waits_unheld(Way::Read, waker), None);
-        source.waiters(Way::Read).add(Waiter { claim: Claim::Confirmed, waker: foreign() });
-        assert_eq!(source.waits_unheld(Way::Read, waker), Some(Claim::Confirmed));
-        assert_eq!(source.waits_unheld(Way::Read, waker), Some(Claim::Unheld));
-        assert_eq!(source.waits_unheld(Way::Write, waker), None);
+        source.add_waiter(Direction::Read, foreign());
+        assert_eq!(source.waits_unheld(Direction::Read, waker), None);
+        source.waiters(Direction::Read).add(Waiter { claim: Claim::Confirmed, waker: foreign() });
+        assert_eq!(source.waits_unheld(Direction::Read, waker), Some(Claim::Confirmed));
+        assert_eq!(source.waits_unheld(Direction::Read, waker), Some(Claim::Unheld));
+        assert_eq!(source.waits_unheld(Direction::Write, waker), None);
 
         let mut taken = vec![];
-        source.take_unheld(Way::Read, &mut taken);
+        source.take_unheld(Direction::Read, &mut taken);
         assert_eq!(taken.len(), 1);
-        assert_eq!(source.take_waiters(Way::Read, &mut taken), 0);
+        assert_eq!(source.take_waiters(Direction::Read, &mut taken), 0);
         assert_eq!(taken.len(), 2);
     }
 
@@ -221,7 +221,7 @@ mod tests {
         assert!(!asks(&unheld, Until::Forever, true, now));
         assert!(asks(&unheld, Until::Forever, false, now));
 
-        // Who answers is not asked again, and the others not before their time.
+        // TaskRef answers is not asked again, and the others not before their time.
         unheld.remove(1);
         assert!(unheld.add());
         assert!(!asks(&unheld, Until::Forever, true, now));

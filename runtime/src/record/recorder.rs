@@ -9,7 +9,7 @@ use super::entry::since;
 use super::sink::{Sink, Target, complain};
 use super::{Entry, Event, Header, Memory, trace};
 use crate::base::event::{Event as Told, Listener};
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::event_loop::EventLoop;
 use crate::task::Id;
 
@@ -53,7 +53,7 @@ pub(crate) fn listener(
                 if goes_on(|| sink.begin(&header)) {
                     sinks.push(sink);
                 } else {
-                    catching(|| drop(sink));
+                    catch_and_report(|| drop(sink));
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Recorder {
                 at += 1;
             } else {
                 let broken = sinks.remove(at);
-                catching(|| drop(broken));
+                catch_and_report(|| drop(broken));
             }
         }
         self.has_sinks.set(!sinks.is_empty());
@@ -133,7 +133,7 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         for mut sink in self.sinks.take() {
             goes_on(|| sink.end());
-            catching(|| drop(sink));
+            catch_and_report(|| drop(sink));
         }
     }
 }
@@ -143,7 +143,7 @@ impl Drop for Recorder {
 fn goes_on(call: impl FnOnce() -> io::Result<()>) -> bool {
     let mut goes_on = false;
     // An error of another's making may panic as well, while it is printed.
-    catching(|| goes_on = call().map_err(say_that_it_ended).is_ok());
+    catch_and_report(|| goes_on = call().map_err(say_that_it_ended).is_ok());
     goes_on
 }
 

@@ -113,7 +113,7 @@ pub fn elapsed() -> Duration {
 /// The choices that the run has made so far. `None` when no simulation is running on this thread.
 pub fn schedule() -> Option<Schedule> {
     // What is chosen elsewhere changes it.
-    access::touch(Object::Anything);
+    access::record_write(Object::Anything);
     running().map(|simulated| simulated.schedule())
 }
 

@@ -64,7 +64,7 @@ pub struct NetworkControl {
 
 impl NetworkControl {
     fn change(&self) -> RefMut<'_, Tcp> {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         self.tcp.borrow_mut()
     }
 

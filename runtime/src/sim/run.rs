@@ -85,7 +85,7 @@ fn run_collecting<F: Future>(
     let listener = listen(&event_loop);
     let runtime = Runtime { event_loop, listener };
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.try_block_on_at(future, at)));
-    let found = runtime.event_loop.hope.take_found();
+    let found = runtime.event_loop.stall.take_found();
     // Tasks that are left may wake, raise or look at the clock while they are dropped.
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     // What went wrong first counts, and not what panics while the rest is dropped because of it.

@@ -154,7 +154,7 @@ thread_local! {
 
 fn use_cell(number: Number, writes: bool) {
     USED.set(true);
-    access::note(Access { object: Object::Cell(number), writes });
+    access::record_access(Access { object: Object::Cell(number), writes });
 }
 
 /// A run on this thread, whose steps are watched. What it makes is numbered as in every other run,
@@ -199,14 +199,14 @@ pub(super) fn take_step(declared: Declared) -> Step {
 /// Hears what a step does. What is not known to be an access counts as anything.
 pub(super) fn hear(event: &Event) {
     match *event {
-        Event::Poll { task } => access::touch(Object::Task(task)),
-        Event::Spawn { by: Cause::Task(_), .. } => access::touch(Object::Numbers),
+        Event::Poll { task } => access::record_write(Object::Task(task)),
+        Event::Spawn { by: Cause::Task(_), .. } => access::record_write(Object::Numbers),
         Event::Pending { why: Why::Yield | Why::Lock | Why::Join, .. } => ENDED.set(true),
         Event::Done { how: End::Ok, .. } => ENDED.set(true),
         Event::Wake { task, by: Cause::Task(_) } if ENDED.get() || is_touched(task) => {
-            access::touch(Object::Task(task));
+            access::record_write(Object::Task(task));
         }
-        _ => access::touch(Object::Anything),
+        _ => access::record_write(Object::Anything),
     }
 }
 

@@ -22,14 +22,14 @@ use crate::base::access::{self, Object};
 use crate::base::event::Cause;
 use crate::base::network::Network as _;
 use crate::base::network::Report;
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::turn;
-use crate::base::world::{self, Hearing, Job, Jobs, Simulation, Until};
+use crate::base::world::{self, Job, Jobs, SignalStream, Simulation, Until};
 use crate::current;
 use crate::task::Id;
 use crate::task::inbox::{Inbox, Message};
 
-/// Who chooses the next task.
+/// TaskRef chooses the next task.
 pub(super) enum Chooser {
     /// Nobody: the one that has waited longest goes next.
     Fifo,
@@ -277,7 +277,7 @@ impl Simulated {
         match what {
             What::Job(job) => {
                 // On another thread it would find no loop; nor does it here.
-                let _elsewhere = current::step_out();
+                let _elsewhere = current::leave();
                 let _clock = world::stop_clock(self.now.get());
                 turn::set_cause(Cause::Job);
                 job.run();
@@ -288,7 +288,7 @@ impl Simulated {
 
     /// A signal comes now.
     pub(super) fn raise(&self, signal: i32) {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         let mut heard = Vec::new();
         self.listeners.borrow_mut().retain(|listener| match listener.upgrade() {
             Some(listener) => {
@@ -364,10 +364,10 @@ impl Simulation for Simulated {
         &self.network
     }
 
-    fn listen(&self, signal: i32) -> Rc<dyn Hearing> {
+    fn listen(&self, signal: i32) -> Rc<dyn SignalStream> {
         let listener =
             Rc::new(Listener { signal, heard: Cell::new(false), waiting: RefCell::default() });
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         self.listeners.borrow_mut().push(Rc::downgrade(&listener));
         listener
     }
@@ -404,14 +404,14 @@ impl Listener {
         self.heard.set(true);
         let waiting = self.waiting.take();
         for waker in waiting {
-            catching(|| waker.wake());
+            catch_and_report(|| waker.wake());
         }
     }
 }
 
-impl Hearing for Listener {
-    fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
-        access::touch(Object::Anything);
+impl SignalStream for Listener {
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<()> {
+        access::record_write(Object::Anything);
         if self.heard.replace(false) {
             return Poll::Ready(());
         }

@@ -14,8 +14,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::base::access::{self, Object};
-use crate::base::lock_graph::{self, Number, Who};
-use crate::base::panics::catching;
+use crate::base::lock_graph::{self, Number, TaskRef};
+use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
 /// A value that one task at a time may use, also across an `await`: asyncio's `Lock`.
@@ -57,8 +57,8 @@ pub struct Mutex<T> {
 
 #[derive(Default)]
 struct Queue {
-    /// Who has the lock, or has been handed it and does not know yet.
-    holder: Option<Who>,
+    /// TaskRef has the lock, or has been handed it and does not know yet.
+    holder: Option<TaskRef>,
     /// The waiter that has been handed the lock.
     handed_to: Option<Ticket>,
     /// First come, first served; their tickets ascend.
@@ -75,7 +75,7 @@ type Ticket = u64;
 struct Waiter {
     ticket: Ticket,
     waker: Waker,
-    who: Who,
+    who: TaskRef,
 }
 
 impl<T> Mutex<T> {
@@ -103,7 +103,7 @@ impl<T> Mutex<T> {
         if queue.holder.is_some() {
             return None;
         }
-        queue.holder = Some(Who::is_running());
+        queue.holder = Some(TaskRef::current());
         drop(queue);
         Some(self.guard())
     }
@@ -145,14 +145,14 @@ fn release(queue: &RefCell<Queue>) {
     inside.handed_to = next.as_ref().map(|next| next.ticket);
     inside.holder = next.as_ref().map(|next| next.who);
     if let (Some(next), Some(number)) = (&next, inside.number) {
-        lock_graph::stop_waiting(next.who, number);
+        lock_graph::remove_wait(next.who, number);
         lock_graph::hand_over(number, next.who);
     }
     inside.forget_number_if_unused();
     drop(inside);
     if let Some(next) = next {
-        access::touch(Object::Task(next.who.task));
-        catching(|| next.waker.wake());
+        access::record_write(Object::Task(next.who.task));
+        catch_and_report(|| next.waker.wake());
     }
 }
 
@@ -160,7 +160,7 @@ impl Queue {
     /// Whatever is done with it, other tasks may notice.
     fn change(queue: &RefCell<Queue>) -> RefMut<'_, Queue> {
         let queue = queue.borrow_mut();
-        access::touch(Object::Lock(queue.identity));
+        access::record_write(Object::Lock(queue.identity));
         queue
     }
 
@@ -168,7 +168,7 @@ impl Queue {
         if self.waiters.is_empty()
             && let Some(number) = self.number.take()
         {
-            lock_graph::end(number);
+            lock_graph::remove_lock(number);
         }
     }
 
@@ -209,9 +209,9 @@ impl<'a, T> Future for Lock<'a, T> {
 impl<T> Lock<'_, T> {
     /// Takes the lock, or queues for it.
     fn ask(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(turn::take_share_of_its_own(cx));
+        ready!(turn::consume_budget_untracked(cx));
         let waker = cx.waker().clone();
-        let who = Who::is_running();
+        let who = TaskRef::current();
         let mut queue = Queue::change(&self.mutex.queue);
         let Some(holder) = queue.holder else {
             queue.holder = Some(who);
@@ -219,21 +219,21 @@ impl<T> Lock<'_, T> {
             drop(waker);
             return Poll::Ready(());
         };
-        let number = *queue.number.get_or_insert_with(|| lock_graph::begin(holder));
+        let number = *queue.number.get_or_insert_with(|| lock_graph::add_lock(holder));
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
         queue.waiters.push_back(Waiter { ticket, waker, who });
         drop(queue);
         self.stage = Stage::Queued(ticket);
         lock_graph::park(holder);
-        lock_graph::wait(number, cx.waker(), self.at);
+        lock_graph::add_wait(number, cx.waker(), self.at);
         Poll::Pending
     }
 
     /// Ready when the lock was handed over; otherwise whoever polls now is woken when it is.
     fn wait(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
-        let who = Who::is_running();
+        let who = TaskRef::current();
         let mut queue = Queue::change(&self.mutex.queue);
         if queue.handed_to == Some(ticket) {
             queue.handed_to = None;
@@ -258,10 +258,10 @@ impl<T> Lock<'_, T> {
         drop(queue);
         drop(replaced);
         if asked_before != who {
-            lock_graph::stop_waiting(asked_before, number);
+            lock_graph::remove_wait(asked_before, number);
         }
         lock_graph::park(holder);
-        lock_graph::wait(number, cx.waker(), self.at);
+        lock_graph::add_wait(number, cx.waker(), self.at);
         Poll::Pending
     }
 }
@@ -279,11 +279,11 @@ impl<T> Drop for Lock<'_, T> {
         }
         let left = queue.position(ticket).and_then(|at| queue.waiters.remove(at));
         if let (Some(left), Some(number)) = (&left, queue.number) {
-            lock_graph::stop_waiting(left.who, number);
+            lock_graph::remove_wait(left.who, number);
         }
         queue.forget_number_if_unused();
         drop(queue);
-        catching(|| drop(left));
+        catch_and_report(|| drop(left));
     }
 }
 

@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use super::error::JoinError;
 use crate::base::event::End;
 use crate::base::id::Id;
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
 /// What the loop can do with a task whatever its type.
@@ -63,7 +63,7 @@ where
         let before = catch_unwind(AssertUnwindSafe(replace));
         if let Err(payload) = before {
             // It was replaced nevertheless; the result that was brought goes now.
-            catching(|| self.set(ended(Err(JoinError::panic(id, payload)))));
+            catch_and_report(|| self.set(ended(Err(JoinError::panic(id, payload)))));
             return End::Panic;
         }
         if let TaskBodyProjection::Ended { result, waker } = self.project() {
@@ -122,19 +122,19 @@ where
 
 pin_project! {
     /// A future as people write them: whatever it returns is a success.
-    pub(crate) struct Plain<F> {
+    pub(crate) struct AlwaysOk<F> {
         #[pin]
         future: F,
     }
 }
 
-impl<F> Plain<F> {
+impl<F> AlwaysOk<F> {
     pub(crate) fn new(future: F) -> Self {
-        Plain { future }
+        AlwaysOk { future }
     }
 }
 
-impl<F: Future> Future for Plain<F> {
+impl<F: Future> Future for AlwaysOk<F> {
     type Output = Result<F::Output, JoinError>;
 
     #[inline]

@@ -124,7 +124,7 @@ impl Inbox {
     /// Leaves a message, and rings if the loop sleeps: at most once for each sleep. False, and the
     /// message is dropped, when the runtime is gone.
     pub(crate) fn send(&self, message: Message) -> bool {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         match self.leave(message) {
             Ok(is_asleep) => {
                 if is_asleep && let Some(notifier) = &self.notifier {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use super::error::JoinError;
 use super::local_waker::LocalWaker;
-use super::table::{Ended, Join};
+use super::table::{Ended, JoinState};
 use super::tasks::Tasks;
 use crate::base::access::{self, Access, Object};
 use crate::base::id::Id;
@@ -55,7 +55,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        access::note(Access { object: Object::Task(self.id), writes: false });
+        access::record_access(Access { object: Object::Task(self.id), writes: false });
         self.taken || self.tasks.table.has_ended(self.id)
     }
 
@@ -77,7 +77,7 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "a join handle was polled after it was ready");
         let (id, tasks) = (self.id, &self.tasks);
-        access::touch(Object::Task(id));
+        access::record_write(Object::Task(id));
         let joiner = if tasks.are_running_here() {
             if turn::task() == id {
                 return Poll::Ready(Err(self.join_itself()));
@@ -88,18 +88,18 @@ impl<T: 'static> Future for JoinHandle<T> {
             LocalWaker::Foreign(cx.waker().clone())
         };
         let result = match tasks.table.join(id, joiner) {
-            Join::Waits(replaced) => {
+            JoinState::Waits(replaced) => {
                 replaced.discard();
                 turn::park(Why::Join, At::Place(Place::from_number(id.number)));
                 return Poll::Pending;
             }
-            Join::Ended(Ended { record, mut body }) => {
+            JoinState::Ended(Ended { record, mut body }) => {
                 let mut result = None;
                 let waker = body.as_mut().take(&mut result);
                 tasks.table.recycle(record, waker);
                 result
             }
-            Join::Gone => None,
+            JoinState::Gone => None,
         };
         self.taken = true;
         Poll::Ready(result.unwrap_or_else(|| Err(JoinError::cancelled(id))))
@@ -120,12 +120,12 @@ impl<T> JoinHandle<T> {
         if std::mem::replace(&mut self.taken, true) {
             return;
         }
-        access::touch(Object::Task(self.id));
+        access::record_write(Object::Task(self.id));
         let table = &self.tasks.table;
         match table.detach(self.id) {
-            Join::Ended(ended) => table.discard(ended),
-            Join::Waits(joiner) => joiner.discard(),
-            Join::Gone => {}
+            JoinState::Ended(ended) => table.discard(ended),
+            JoinState::Waits(joiner) => joiner.discard(),
+            JoinState::Gone => {}
         }
     }
 }

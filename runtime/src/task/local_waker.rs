@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use crate::base::id::Id;
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
 /// What timers, sources and ended tasks hold instead of a `Waker`.
@@ -54,7 +54,7 @@ impl LocalWaker {
     #[inline]
     pub(crate) fn discard(self) {
         if let LocalWaker::Foreign(waker) = self {
-            catching(|| drop(waker));
+            catch_and_report(|| drop(waker));
         }
     }
 }

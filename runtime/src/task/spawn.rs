@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::base::id::Id;
 use crate::base::place::{Place, Why};
 use crate::base::turn;
-use crate::task::body::{Plain, TaskBody};
+use crate::task::body::{AlwaysOk, TaskBody};
 use crate::task::join::JoinHandle;
 use crate::task::record::Name;
 use crate::task::table::NewTask;
@@ -84,8 +84,8 @@ impl Builder {
         };
         let name = self.name.map(|name| Box::new(Name(name)));
         let new = NewTask { name, spawned_at: Place::of(Location::caller()), waits_for: None };
-        let id =
-            tasks.spawn(new, 0, |waker| Some(Box::pin(TaskBody::new(Plain::new(future), waker))));
+        let id = tasks
+            .spawn(new, 0, |waker| Some(Box::pin(TaskBody::new(AlwaysOk::new(future), waker))));
         JoinHandle::new(id, tasks)
     }
 }
@@ -157,7 +157,7 @@ impl Future for YieldNow {
         }
         self.yielded = true;
         turn::park_at(Why::Yield, self.at);
-        turn::poll_again(cx.waker());
+        turn::yield_turn(cx.waker());
         Poll::Pending
     }
 }

@@ -16,10 +16,10 @@ use super::body::Body;
 use super::inbox::Inbox;
 use super::local_waker::LocalWaker;
 use super::record::{Name, Record};
-use crate::base::event::{Cause, End, Event, tell};
+use crate::base::event::{Cause, End, Event, emit};
 use crate::base::id::Id;
 use crate::base::lock_graph;
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::peak::PeakOfSlab;
 use crate::base::place::{Place, Why};
 use crate::base::warning::{self, Warning};
@@ -94,7 +94,7 @@ pub(crate) struct Taken {
 }
 
 /// What a finished task leaves to do, outside any borrow.
-pub(crate) struct Left {
+pub(crate) struct Finished {
     /// To be woken.
     pub(crate) joiner: LocalWaker,
     /// To be dropped, and its record to be used again: nobody wants the result.
@@ -109,7 +109,7 @@ pub(crate) struct Ended {
 }
 
 /// What a join handle finds.
-pub(crate) enum Join {
+pub(crate) enum JoinState {
     /// The task has not ended. This is whom its end would have woken before, to be dropped.
     Waits(LocalWaker),
     /// It has, and is no longer in the table.
@@ -235,9 +235,9 @@ impl Table {
 
     /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
     #[inline]
-    pub(crate) fn finish(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> Left {
+    pub(crate) fn finish(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> Finished {
         let mut slots = self.slots.borrow_mut();
-        let mut left = Left { joiner: LocalWaker::NOBODY, unwanted: None };
+        let mut left = Finished { joiner: LocalWaker::NOBODY, unwanted: None };
         if let Some(slot) = live(&mut slots, id) {
             slot.state = State::Ended;
             left.joiner = std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY);
@@ -256,7 +256,7 @@ impl Table {
         let Ended { record, mut body } = ended;
         report_panic(&record, &*body);
         let waker = body.as_mut().take(&mut ());
-        catching(|| drop(body));
+        catch_and_report(|| drop(body));
         self.recycle(record, waker);
     }
 
@@ -283,7 +283,7 @@ impl Table {
             let slot = slots.remove(id.index as usize);
             drop(slots);
             if slot.state != State::Ended {
-                tell_of_a_cut_life(id);
+                emit_cancelled(id);
             }
             drop(slot);
         }
@@ -298,12 +298,12 @@ impl Table {
     }
 
     /// Takes an ended task out, or makes `joiner` the one that its end will wake.
-    pub(crate) fn join(&self, id: Id, joiner: LocalWaker) -> Join {
+    pub(crate) fn join(&self, id: Id, joiner: LocalWaker) -> JoinState {
         self.take_ended(id, |slot| std::mem::replace(&mut slot.joiner, joiner))
     }
 
     /// The join handle is gone: takes an ended task out, or has it go with its end.
-    pub(crate) fn detach(&self, id: Id) -> Join {
+    pub(crate) fn detach(&self, id: Id) -> JoinState {
         self.take_ended(id, |slot| {
             slot.detached = true;
             std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY)
@@ -311,18 +311,18 @@ impl Table {
     }
 
     #[inline]
-    fn take_ended(&self, id: Id, or_else: impl FnOnce(&mut Slot) -> LocalWaker) -> Join {
+    fn take_ended(&self, id: Id, or_else: impl FnOnce(&mut Slot) -> LocalWaker) -> JoinState {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = live(&mut slots, id) else {
-            return Join::Gone;
+            return JoinState::Gone;
         };
         if slot.state != State::Ended {
-            return Join::Waits(or_else(slot));
+            return JoinState::Waits(or_else(slot));
         }
         let Slot { record, body, .. } = slots.remove(id.index as usize);
         match body {
-            Some(body) => Join::Ended(Ended { record, body }),
-            None => Join::Gone,
+            Some(body) => JoinState::Ended(Ended { record, body }),
+            None => JoinState::Gone,
         }
     }
 
@@ -342,7 +342,7 @@ impl Table {
 
     /// A wake message for the task came out of the inbox. Says who sent it: only the job itself
     /// holds the waker of a task that waits for one.
-    pub(crate) fn left_inbox(&self, id: Id) -> Cause {
+    pub(crate) fn wake_cause(&self, id: Id) -> Cause {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = live(&mut slots, id) else {
             return Cause::Thread;
@@ -377,7 +377,7 @@ impl Table {
 
     /// Whether somebody outside the table holds a waker of a parked task, so that a wake may still
     /// come from where the runtime cannot look.
-    pub(crate) fn wakers_are_elsewhere(&self) -> bool {
+    pub(crate) fn has_external_wakers(&self) -> bool {
         let slots = self.slots.borrow();
         // A task awaited through somebody else's waker holds that in `joiner`.
         let mut known: HashMap<usize, usize> = HashMap::new();
@@ -411,11 +411,11 @@ impl Table {
                     body.as_mut().cancel(slot.record.id());
                 }
                 report_panic(&slot.record, &*body);
-                catching(|| drop(body));
+                catch_and_report(|| drop(body));
             }
             slot.joiner.discard();
             if is_cut {
-                tell_of_a_cut_life(slot.record.id());
+                emit_cancelled(slot.record.id());
             }
         }
         self.spare.take();
@@ -423,8 +423,8 @@ impl Table {
 }
 
 /// A task that has not ended goes with its loop.
-fn tell_of_a_cut_life(task: Id) {
-    tell(|| Event::Done { task, how: End::Cancelled });
+fn emit_cancelled(task: Id) {
+    emit(|| Event::Done { task, how: End::Cancelled });
 }
 
 fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
@@ -448,7 +448,7 @@ fn report_panic(record: &Record, body: &dyn Body) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::body::{Plain, TaskBody};
+    use crate::task::body::{AlwaysOk, TaskBody};
     use std::mem::size_of;
 
     /// How the slab lays a row out.
@@ -479,7 +479,7 @@ mod tests {
     #[test]
     fn a_task_with_64_bytes_of_state_takes_at_most_192_bytes() {
         fn size_of_body<F: Future<Output = ()>>(_: &F) -> usize {
-            size_of::<TaskBody<Plain<F>, ()>>()
+            size_of::<TaskBody<AlwaysOk<F>, ()>>()
         }
         let state = [0u64; 7];
         let future = async move {

@@ -18,9 +18,9 @@ use super::ready::Ready;
 use super::record::Record;
 use super::table::{NewTask, Table};
 use crate::base::access::{self, Object};
-use crate::base::event::{Event, tell};
+use crate::base::event::{Event, emit};
 use crate::base::id::Id;
-use crate::base::panics::catching;
+use crate::base::panics::catch_and_report;
 use crate::base::place::Place;
 use crate::base::turn;
 use crate::base::world::World;
@@ -44,7 +44,7 @@ pub(crate) fn wake(task: Id) {
         None => false,
     });
     if woken {
-        tell(|| Event::Wake { task, by: turn::cause() });
+        emit(|| Event::Wake { task, by: turn::cause() });
     }
 }
 
@@ -70,8 +70,8 @@ impl LocalWaker {
         match self {
             LocalWaker::Task(task) => wake(task),
             LocalWaker::Foreign(waker) => {
-                access::touch(Object::Anything);
-                catching(|| waker.wake());
+                access::record_write(Object::Anything);
+                catch_and_report(|| waker.wake());
             }
         }
     }
@@ -97,7 +97,7 @@ impl Tasks {
 
     /// Cancels a task at its next turn.
     pub(crate) fn abort(&self, task: Id) {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         if let Some(record) = self.table.abort(task) {
             Waker::from(record).wake();
         }
@@ -122,7 +122,7 @@ impl Tasks {
         make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
         if self.table.is_closed() {
-            catching(|| drop(make_body));
+            catch_and_report(|| drop(make_body));
             return Id::NOBODY;
         }
         let (at, is_ready) = (new.spawned_at, new.waits_for.is_none());
@@ -131,14 +131,14 @@ impl Tasks {
             self.ready.push_back(task);
         }
         self.world.spawned(task);
-        self.tell_of_spawn(task, at);
+        self.emit_spawn(task, at);
         task
     }
 
     #[inline]
-    fn tell_of_spawn(&self, task: Id, at: Place) {
+    fn emit_spawn(&self, task: Id, at: Place) {
         let name = || self.table.record(task)?.name().map(Arc::from);
-        tell(|| Event::Spawn { task, by: turn::cause(), name: name(), at });
+        emit(|| Event::Spawn { task, by: turn::cause(), name: name(), at });
     }
 
     pub(crate) fn spawn_for_another_thread(&self, spawn: RemoteSpawn) {

@@ -126,7 +126,7 @@ impl Future for Tick<'_> {
             turn::park_at(Why::Timer, at);
             return Poll::Pending;
         }
-        ready!(turn::take_share(cx));
+        ready!(turn::consume_budget(cx));
         let due = interval.sleep.deadline();
         let next = interval.next(due, now());
         interval.sleep.reset(next);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::now;
-use crate::base::event::{Event, tell};
+use crate::base::event::{Event, emit};
 use crate::base::place::{Place, Why};
 use crate::base::turn;
 use crate::base::world;
@@ -130,7 +130,7 @@ impl Sleep {
         }
         let (deadline, at) = (self.deadline, self.at);
         let timer = event_loop.timers.set(deadline, LocalWaker::of(waker));
-        tell(|| Event::TimerSet {
+        emit(|| Event::TimerSet {
             timer: timer.number(),
             task: turn::task_if_any(),
             deadline,
@@ -155,7 +155,7 @@ impl Future for Sleep {
             turn::park_at(Why::Timer, self.at);
             return Poll::Pending;
         }
-        ready!(turn::take_share(cx));
+        ready!(turn::consume_budget(cx));
         Poll::Ready(())
     }
 }

@@ -160,7 +160,7 @@ fn data(key: usize) -> EventData {
 /// that they can be told from bytes; a hang-up or an error is reported unasked.
 fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
-    flags.set(EventFlags::OUT, interest == Interest::ArrivalsAndRoom);
+    flags.set(EventFlags::OUT, interest == Interest::ReadWrite);
     flags
 }
 

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 pub(crate) use super::network::{Interest, Report};
 pub(crate) use super::world::Until;
 
-/// How many reports one wait takes. Who is not among them comes first at the next.
+/// How many reports one wait takes. TaskRef is not among them comes first at the next.
 const REPORTS: usize = 1024;
 
 /// How long the loop pauses after a wait that the system could not do now.

@@ -97,5 +97,5 @@ impl Poller {
 }
 
 fn event(key: usize, interest: Interest) -> Event {
-    Event::new(key, true, interest == Interest::ArrivalsAndRoom)
+    Event::new(key, true, interest == Interest::ReadWrite)
 }

@@ -37,7 +37,7 @@ impl InMemory {
     }
 
     fn socket(&self, id: SocketId) -> SimulatedSocket {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         SimulatedSocket { tcp: self.tcp.clone(), id }
     }
 }
@@ -85,7 +85,7 @@ struct SimulatedStream {
 
 impl SimulatedStream {
     fn call<R>(&self, call: impl FnOnce(&mut Tcp, SocketId) -> R) -> R {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         call(&mut self.socket.tcp.borrow_mut(), self.socket.id)
     }
 }
@@ -185,7 +185,7 @@ impl Listener for SimulatedListener {
 
 impl Drop for SimulatedListener {
     fn drop(&mut self) {
-        access::touch(Object::Anything);
+        access::record_write(Object::Anything);
         self.socket.tcp.borrow_mut().close_listener(self.socket.id);
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Tcp {
     settings: Network,
     random: Random,
     listeners: BTreeMap<SocketId, Listening>,
-    /// Who listens on which port of which host.
+    /// TaskRef listens on which port of which host.
     listening: BTreeMap<(IpAddr, u16), Vec<SocketId>>,
     ends: BTreeMap<SocketId, End>,
     /// The ports of the hosts at which connections have begun.
@@ -270,7 +270,7 @@ impl Tcp {
             (None, None) => return None,
         };
         let (key, interest) = watch?;
-        let writable = writable && interest == Interest::ArrivalsAndRoom;
+        let writable = writable && interest == Interest::ReadWrite;
         (readable || writable).then_some(Report { key, readable, writable, drain })
     }
 }

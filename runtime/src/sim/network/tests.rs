@@ -10,8 +10,8 @@ use super::*;
 use crate::base::world::zero;
 use crate::sim::network::Link;
 
-const BOTH: Interest = Interest::ArrivalsAndRoom;
-const READ: Interest = Interest::Arrivals;
+const BOTH: Interest = Interest::ReadWrite;
+const READ: Interest = Interest::Read;
 const SERVER: [u8; 4] = [10, 0, 0, 2];
 const CLIENT: [u8; 4] = [127, 0, 0, 1];
 
@@ -293,7 +293,7 @@ fn faults_happen_when_they_are_due() {
     for id in [client, end] {
         assert_eq!(lab.read(id), (vec![], Err(ErrorKind::ConnectionReset)));
     }
-    // Who comes later is served.
+    // TaskRef comes later is served.
     lab.connected();
 }
 
@@ -449,7 +449,7 @@ fn each_arrival_at_what_is_watched_is_reported_once() {
     assert_eq!(lab.pass(ms(0)), [report(6, false)]);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.pass(ms(0)), []);
-    // Who does not ask for room is not told of it.
+    // TaskRef does not ask for room is not told of it.
     lab.tcp.watch(client, Some((6, READ)));
     assert_eq!(lab.pass(ms(0)), []);
     // The end is one, and is told apart from bytes.
@@ -527,7 +527,7 @@ fn a_connection_is_over_when_both_ends_know_that_both_have_ended() {
     assert!(lab.tcp.peer_addr(client).is_ok() && lab.tcp.peer_addr(end).is_ok());
     lab.tcp.shut_down(end, Shutdown::Write).unwrap();
     lab.pass(ms(10));
-    // Who ended last does not know yet that the other one knows.
+    // TaskRef ended last does not know yet that the other one knows.
     assert_eq!(refused(lab.tcp.peer_addr(client)), ErrorKind::NotConnected);
     assert!(lab.tcp.peer_addr(end).is_ok());
     lab.pass(ms(10));

@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::countdown::{countdown, take_turns};
 use crate::fib::fib;
-use crate::loads::{INTERRUPTED, hear_of_signals};
+use crate::loads::{INTERRUPTED, send_signals};
 use crate::output::{self, Stdout};
 use crate::{cli, servers};
 use acts::{ACTS, Act};
@@ -119,7 +119,7 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
         output::can_be_written(path)?;
     }
     let (sender, happened) = mpsc::channel();
-    hear_of_signals(sender)?;
+    send_signals(sender)?;
     let bell = Bell::new(happened);
     let acts: Vec<&Act> = match options.acts.is_empty() {
         true => ACTS.iter().filter(|act| options.all || act.usual).collect(),

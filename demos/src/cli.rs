@@ -249,18 +249,6 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1)
 }
 
-/// Digits, by thousands, as people read them: 31,005.
-pub(crate) fn grouped(digits: &str) -> String {
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 /// Says on the first line of stdout where the server listens. By then it has all that it needs: who
 /// reads the line may connect, and what fails from now on is to cost no more than a connection.
 ///

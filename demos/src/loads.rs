@@ -64,9 +64,9 @@ impl Client {
         })
     }
 
-    /// Whether the load has not been stopped yet.
-    pub fn is_to_go_on(&self) -> bool {
-        !self.stopped.load(Ordering::Relaxed)
+    /// Whether no more requests are to be sent.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Asks for `fib(n)`.
@@ -249,7 +249,8 @@ pub fn send_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
 /// What [`measure`] reports to a load.
 pub enum News {
     Answered(Answered),
-    ASecondHasPassed,
+    /// One more second has passed.
+    Second,
     /// The last of them: the load has ended, after this time.
     Ended(Duration),
 }
@@ -304,7 +305,7 @@ pub fn measure(
         }
         if wake == next_second {
             seconds += 1;
-            report(News::ASecondHasPassed)?;
+            report(News::Second)?;
         }
         if Some(wake) == deadline {
             break Ended::TimeIsUp;

@@ -14,7 +14,7 @@ use crate::output;
 
 /// What each client does once it is connected: send, receive, and look at the clock.
 pub(crate) fn ask(client: &mut Client, n: u64, answered: impl Fn(Answered)) -> anyhow::Result<()> {
-    while client.is_to_go_on() {
+    while !client.is_stopped() {
         let start = Instant::now();
         client.send(n)?;
         client.receive()?;
@@ -32,7 +32,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
             times.push(answer.took.as_secs_f64());
             writeln!(output::stdout(), "{}", options.describe(answer))
         }
-        News::ASecondHasPassed => Ok(()),
+        News::Second => Ok(()),
         News::Ended(after) => writeln!(output::stdout(), "{}", options.summary(&times, after)),
     })
 }

@@ -16,7 +16,7 @@ use crate::output;
 
 /// What each client does once it is connected: send, receive, and count.
 fn ask(client: &mut Client, n: u64, served: &AtomicU64) -> anyhow::Result<()> {
-    while client.is_to_go_on() {
+    while !client.is_stopped() {
         client.send(n)?;
         client.receive()?;
         served.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +36,7 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
         |news| {
             let total = served.load(Ordering::Relaxed);
             let line = match news {
-                News::ASecondHasPassed => {
+                News::Second => {
                     seconds.push(total - seconds.iter().sum::<u64>());
                     options.describe(&seconds)
                 }

@@ -573,9 +573,10 @@ mod tests {
         fn every_line_gets_exactly_one_answer(bytes in conversation_bytes()) {
             let (requests, open) = hear(Framing::Line, [&bytes[..]]);
             let ends = bytes.iter().filter(|&&byte| byte == b'\n').count();
-            match open {
-                true => prop_assert_eq!(requests.len(), ends),
-                false => prop_assert!(requests.is_empty() || requests.len() <= ends + 1),
+            if open {
+                prop_assert_eq!(requests.len(), ends);
+            } else {
+                prop_assert!(requests.is_empty() || requests.len() <= ends + 1);
             }
         }
 

@@ -345,7 +345,7 @@ fn elsewhere(crossings: &[Crossing], alone: bool) -> String {
     format!("; {}", there.join(", and "))
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -56,9 +56,12 @@ pub(super) fn act(
     doing("starting the server");
     let mut server = Server::start(act)?;
     let measured = four_times(&server, n, window, bell, doing);
-    measured.map_err(|error| match error.is::<Interrupted>() || error.is::<NoThread>() {
-        true => error,
-        false => error.context(server.obituary(act)),
+    measured.map_err(|error| {
+        if error.is::<Interrupted>() || error.is::<NoThread>() {
+            error
+        } else {
+            error.context(server.obituary(act))
+        }
     })
 }
 

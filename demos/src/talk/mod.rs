@@ -89,10 +89,7 @@ pub fn main() -> ExitCode {
         interrupted = played.as_ref().is_err_and(|e| e.is::<Interrupted>());
         if interrupted { Ok(()) } else { played }
     });
-    match interrupted {
-        true => ExitCode::from(INTERRUPTED),
-        false => exit_code,
-    }
+    if interrupted { ExitCode::from(INTERRUPTED) } else { exit_code }
 }
 
 /// `talk serve NAME ..`: this program as one of the servers.
@@ -121,9 +118,10 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
     let (sender, happened) = mpsc::channel();
     send_signals(sender)?;
     let bell = Bell::new(happened);
-    let acts: Vec<&Act> = match options.acts.is_empty() {
-        true => ACTS.iter().filter(|act| options.all || act.usual).collect(),
-        false => options.acts.clone(),
+    let acts: Vec<&Act> = if options.acts.is_empty() {
+        ACTS.iter().filter(|act| options.all || act.usual).collect()
+    } else {
+        options.acts.clone()
     };
     let window = if options.quick { QUICK_WINDOW } else { WINDOW };
 

@@ -56,7 +56,7 @@ pub enum Compute {
     Threads,
 }
 
-/// The options of a server that is one loop.
+/// The options of a server that runs on a loop.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct ComputeOptions {
     /// Where Fibonacci numbers are computed
@@ -102,7 +102,7 @@ impl ServerOptions {
     }
 }
 
-/// What is said when an address cannot be had.
+/// The error when an address cannot be bound.
 pub fn cannot_listen(addr: &str, error: io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -178,7 +178,7 @@ impl SimOptions {
 }
 
 /// Reads the options and runs the program with them. Its errors are printed and become exit
-/// code 1; a mistake on the command line becomes 2. That nobody reads what it prints is no error.
+/// code 1; a mistake on the command line becomes 2. A closed standard output is no error.
 pub fn run<Options: Parser>(
     name: &str,
     args: impl Iterator<Item = OsString>,
@@ -202,7 +202,7 @@ pub fn run<Options: Parser>(
 
 fn explain(name: &str, help_or_mistake: &clap::Error) -> ExitCode {
     if help_or_mistake.use_stderr() {
-        // Nobody is left to be told when this fails.
+        // When this fails, there is nowhere left to report it.
         let _ = help_or_mistake.print();
     } else if let Err(error) = write!(output::stdout(), "{}", help_or_mistake.render().ansi()) {
         return failed(name, &error.into());
@@ -218,12 +218,12 @@ fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// This very program, to be started once more. What runs is meant, also when its file has been
-/// replaced or built anew meanwhile, and so its path leads to another program or to none.
+/// This very program, to be started once more: the one that runs, even if its file has been
+/// replaced or built anew meanwhile, so that its path leads to another program or to none.
 ///
 /// # Errors
 ///
-/// When the system does not tell where the program is.
+/// When the path of the program cannot be found.
 pub fn this_program() -> io::Result<Command> {
     /// No path but a link that Linux keeps, to the very file that this process runs.
     const WHAT_RUNS: &str = "/proc/self/exe";
@@ -249,13 +249,14 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1)
 }
 
-/// Says on the first line of stdout where the server listens. By then it has all that it needs: who
-/// reads the line may connect, and what fails from now on is to cost no more than a connection.
+/// Prints on the first line of stdout where the server listens. By then it has all that it needs:
+/// a client may connect as soon as it reads the line, and what fails from now on must cost no more
+/// than a connection.
 ///
 /// # Errors
 ///
-/// When there is no descriptor even for one client, and when the line gets lost. That nobody reads
-/// it is no error: whoever started the server may not care, and have closed the pipe.
+/// When there is no descriptor even for one client, and when the line cannot be written. A closed
+/// pipe is no error: the program that started the server may have no use for the line.
 pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
     let for_a_client = Socket::new(Domain::for_address(addr), Type::STREAM, None);
     drop(for_a_client.context("no client could be served")?);

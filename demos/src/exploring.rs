@@ -176,7 +176,7 @@ fn waits_of_the_circle(deadlock: &Deadlock) -> Vec<String> {
     .collect()
 }
 
-// ===== telling ==================================================================================
+// ===== what is printed ==========================================================================
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,10 @@
 //! The same server on the finished runtime: generators have become tasks, `yield` is `await`.
 //!
-//! The scheduler, the tables of those who wait and the socketpair are gone from this file: they
+//! The scheduler, the tables of waiting tasks and the socketpair are gone from this file: they
 //! are what [`popleft`] is made of. What remains is the sequential server again, with `await`
 //! wherever it would block, and `spawn` for each client.
 //!
-//! **The second client** is served at once. With `--compute inline` everybody waits while `fib`
+//! **The second client** is served at once. With `--compute inline` all clients wait while `fib`
 //! runs, since nothing awaits in there; with `--compute threads` a pool computes, and the loop goes
 //! on serving the others.
 //!
@@ -82,23 +82,23 @@ impl Server {
         }
     }
 
-    /// Keeps an eye on a client for as long as it is served.
+    /// Keeps track of a client for as long as it is served.
     pub(crate) fn welcome(&self, client: TcpStream) -> Client {
         self.clients.add(Rc::new(client))
     }
 
-    /// Has every client read the end of file once all that it has sent is answered, and waits for
-    /// the last one.
+    /// Makes every client read the end of file once all that it has sent is answered, and waits
+    /// for the last one.
     pub(crate) async fn stop(&self) {
         for client in self.clients.all() {
-            // An error means that the connection is gone: nobody reads from it either way.
+            // An error means that the connection is gone: no task reads from it either way.
             let _ = client.shutdown(Shutdown::Read);
         }
         self.clients.all_closed().await;
     }
 }
 
-/// Says goodbye, and reads away what the client still sends: closing a socket with unread bytes
+/// Says goodbye, and discards what the client still sends: closing a socket with unread bytes
 /// resets the connection, and the client could lose the last answer.
 async fn hang_up(client: &TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     client.shutdown(Shutdown::Write)?;
@@ -184,15 +184,15 @@ async fn serve_until_asked_to_stop(
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM, counted from this call.
+/// Waits for Ctrl-C or SIGTERM. A signal counts from this call on, also before the first poll.
 pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = io::Result<()>>> {
     let interrupt = signal::listen(signal::SIGINT).context(CANNOT_CATCH)?;
     let terminate = signal::listen(signal::SIGTERM).context(CANNOT_CATCH)?;
-    Ok(future::or(heard(interrupt), heard(terminate)))
+    Ok(future::or(received(interrupt), received(terminate)))
 }
 
-/// Whatever else fails meanwhile, a server has to hear that it is to stop: so this never fails.
-async fn heard(signal: Signals) -> io::Result<()> {
+/// Waits for the signal. A server must be able to stop whatever else fails, so this never fails.
+async fn received(signal: Signals) -> io::Result<()> {
     while signal.recv().await.is_err() {
         sleep(PAUSE).await;
     }

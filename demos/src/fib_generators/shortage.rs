@@ -67,14 +67,14 @@ impl Shortage {
 impl Scheduler {
     /// Yields until a client has come; whatever the system refuses, this goes on.
     pub(super) async fn accept(&self, y: &Yielder<Wait>, listener: &Rc<AsyncSocket>) -> Client {
-        let mut complained = false;
+        let mut reported = false;
         loop {
             match self.try_accept(y, listener).await {
                 Ok(client) => return client,
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     // Mostly no descriptor or memory is left: some client has to leave first.
-                    if !std::mem::replace(&mut complained, true) {
+                    if !std::mem::replace(&mut reported, true) {
                         output::complain(format_args!(
                             "cannot accept a client, trying again: {error}"
                         ));

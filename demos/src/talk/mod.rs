@@ -3,7 +3,7 @@
 //!
 //! Read [`acts`] first: it is the list of acts, with what each is to show. `measure` runs one act,
 //! `verdict` makes a sentence out of its numbers, `table` and `html` show them all.
-//! `stage` is the plumbing: the server processes.
+//! `stage` has the server processes.
 
 pub mod acts;
 mod html;
@@ -31,7 +31,7 @@ use crate::loads::{INTERRUPTED, send_signals};
 use crate::output::{self, Stdout};
 use crate::{cli, servers};
 use acts::{ACTS, Act};
-use measure::{Bell, Interrupted, Numbers};
+use measure::{CtrlC, Interrupted, Numbers};
 
 /// How long each of an act's four measurements takes.
 const WINDOW: Duration = Duration::from_millis(1150);
@@ -117,7 +117,7 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
     }
     let (sender, happened) = mpsc::channel();
     send_signals(sender)?;
-    let bell = Bell::new(happened);
+    let ctrl_c = CtrlC::new(happened);
     let acts: Vec<&Act> = if options.acts.is_empty() {
         ACTS.iter().filter(|act| options.all || act.usual).collect()
     } else {
@@ -126,7 +126,7 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
     let window = if options.quick { QUICK_WINDOW } else { WINDOW };
 
     if options.acts.is_empty() {
-        play_countdown(&bell, out)?;
+        play_countdown(&ctrl_c, out)?;
     }
     let (n, took) = calibrate(|n| {
         let start = Instant::now();
@@ -149,7 +149,7 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
         heading(act.title, out)?;
         writeln!(out, "  {}", act.idea)?;
         let progress = progress(at, acts.len());
-        let numbers = measure::act(act, n, window, &bell, |what| {
+        let numbers = measure::act(act, n, window, &ctrl_c, |what| {
             progress.set_message(format!("{}: {what}", act.name));
             progress.tick();
         });
@@ -213,7 +213,7 @@ fn played_by_name(played: &[Played]) -> impl Fn(&str) -> Option<Numbers> {
 
 // ===== before the servers =======================================================================
 
-fn play_countdown(bell: &Bell, out: &mut Stdout) -> anyhow::Result<()> {
+fn play_countdown(ctrl_c: &CtrlC, out: &mut Stdout) -> anyhow::Result<()> {
     heading("Countdowns that take turns", out)?;
     writeln!(
         out,
@@ -227,7 +227,7 @@ fn play_countdown(bell: &Bell, out: &mut Stdout) -> anyhow::Result<()> {
         out,
         "  One thread, and still everybody gets on. That is the whole idea; now with sockets."
     )?;
-    bell.wait(Duration::ZERO, || None)
+    ctrl_c.wait(Duration::ZERO, || None)
 }
 
 /// The smallest n whose number takes long enough on this machine, and how long it takes.

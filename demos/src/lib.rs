@@ -45,3 +45,40 @@ pub mod servers;
 pub mod stop;
 pub mod talk;
 pub mod worker_processes;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Where the idea of a program is, if not in the module of its name.
+    const ELSEWHERE: [(&str, &str); 2] = [("choose", "choose/styles"), ("talk", "talk/acts")];
+
+    /// Lines on the first screen.
+    const SCREEN: usize = 40;
+
+    #[test]
+    fn every_demo_begins_with_its_idea_and_not_with_its_command_line() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut programs = 0;
+        for program in fs::read_dir(sources.join("bin")).unwrap() {
+            let program = program.unwrap().path();
+            let name = program.file_stem().unwrap().to_str().unwrap().replace('-', "_");
+            let elsewhere = ELSEWHERE.iter().find(|(program, _)| *program == name);
+            let module = elsewhere.map_or(&*name, |(_, module)| module);
+            let source = fs::read_to_string(sources.join(format!("{module}.rs"))).unwrap();
+            let is_item = |line: &&str| {
+                let words = ["fn ", "async fn ", "struct ", "enum ", "type "];
+                let line = line.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+                words.iter().any(|word| line.starts_with(word))
+            };
+            let screen: Vec<&str> = source.lines().take(SCREEN).collect();
+            let idea = screen.iter().position(|line| is_item(line));
+            let options = screen.iter().position(|line| line.contains("Parser)]"));
+            assert!(idea.is_some_and(|idea| idea < SCREEN - 5), "{module}.rs: {idea:?}");
+            assert!(options.is_none(), "{module}.rs: {options:?}");
+            programs += 1;
+        }
+        assert!(programs >= 16, "{programs}");
+    }
+}

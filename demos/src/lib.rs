@@ -73,7 +73,7 @@ mod tests {
                 words.iter().any(|word| line.starts_with(word))
             };
             let screen: Vec<&str> = source.lines().take(SCREEN).collect();
-            let idea = screen.iter().position(|line| is_item(line));
+            let idea = screen.iter().position(is_item);
             let options = screen.iter().position(|line| line.contains("Parser)]"));
             assert!(idea.is_some_and(|idea| idea < SCREEN - 5), "{module}.rs: {idea:?}");
             assert!(options.is_none(), "{module}.rs: {options:?}");

@@ -247,12 +247,12 @@ pub fn send_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
 }
 
 /// What [`measure`] reports to a load.
-pub enum News {
+pub enum Progress {
     Answered(Answered),
     /// One more second has passed.
     Second,
     /// The last of them: the load has ended, after this time.
-    Ended(Duration),
+    Over(Duration),
 }
 
 /// How a load ended: by itself, or by Ctrl-C after what it had measured so far was printed.
@@ -271,7 +271,7 @@ pub enum Ended {
 pub fn measure(
     options: &LoadOptions,
     work: impl Fn(&mut Client, &dyn Fn(Answered)) -> anyhow::Result<()> + Clone + Send + 'static,
-    mut report: impl FnMut(News) -> io::Result<()>,
+    mut report: impl FnMut(Progress) -> io::Result<()>,
 ) -> anyhow::Result<Ended> {
     let (sender, happened) = mpsc::channel();
     send_signals(sender.clone())?;
@@ -292,7 +292,7 @@ pub fn measure(
         let wake = deadline.map_or(next_second, |deadline| deadline.min(next_second));
         let left = wake.saturating_duration_since(Instant::now());
         match happened.recv_timeout(left.min(BETWEEN_LOOKS)) {
-            Ok(Happened::Answered(answer)) => report(News::Answered(answer))?,
+            Ok(Happened::Answered(answer)) => report(Progress::Answered(answer))?,
             Ok(Happened::Interrupted) => break Ended::Interrupted,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => unreachable!("`sender` is still here"),
@@ -305,13 +305,13 @@ pub fn measure(
         }
         if wake == next_second {
             seconds += 1;
-            report(News::Second)?;
+            report(Progress::Second)?;
         }
         if Some(wake) == deadline {
             break Ended::TimeIsUp;
         }
     };
-    report(News::Ended(start.elapsed()))?;
+    report(Progress::Over(start.elapsed()))?;
     load.stop();
     Ok(ended)
 }

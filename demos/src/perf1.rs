@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde::Serialize;
 
-use crate::loads::{self, Answered, Client, Ended, LoadOptions, News, json, median};
+use crate::loads::{self, Answered, Client, Ended, LoadOptions, Progress, json, median};
 use crate::output;
 
 /// What each client does once it is connected: send, receive, and look at the clock.
@@ -27,13 +27,13 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
     let n = options.n;
     let mut times = vec![];
     let clients = move |client: &mut Client, tell: &dyn Fn(Answered)| ask(client, n, tell);
-    loads::measure(&options.load, clients, |news| match news {
-        News::Answered(answer) => {
+    loads::measure(&options.load, clients, |progress| match progress {
+        Progress::Answered(answer) => {
             times.push(answer.took.as_secs_f64());
             writeln!(output::stdout(), "{}", options.describe(answer))
         }
-        News::Second => Ok(()),
-        News::Ended(after) => writeln!(output::stdout(), "{}", options.summary(&times, after)),
+        Progress::Second => Ok(()),
+        Progress::Over(after) => writeln!(output::stdout(), "{}", options.summary(&times, after)),
     })
 }
 

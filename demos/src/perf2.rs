@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::loads::{self, Client, Ended, LoadOptions, News, json, median};
+use crate::loads::{self, Client, Ended, LoadOptions, Progress, json, median};
 use crate::output;
 
 /// What each client does once it is connected: send, receive, and count.
@@ -33,15 +33,15 @@ fn measure(options: &Options) -> anyhow::Result<Ended> {
     loads::measure(
         &options.load,
         move |client, _| ask(client, n, &count),
-        |news| {
+        |progress| {
             let total = served.load(Ordering::Relaxed);
-            let line = match news {
-                News::Second => {
+            let line = match progress {
+                Progress::Second => {
                     seconds.push(total - seconds.iter().sum::<u64>());
                     options.describe(&seconds)
                 }
-                News::Ended(after) => options.summary(total, after, &seconds),
-                News::Answered(_) => unreachable!("the answers are counted, and not sent"),
+                Progress::Over(after) => options.summary(total, after, &seconds),
+                Progress::Answered(_) => unreachable!("the answers are counted, and not sent"),
             };
             writeln!(output::stdout(), "{line}")
         },

@@ -1,5 +1,5 @@
-//! The locks that the tasks of [`deadlock`](super) share. They also keep the story of what the tasks do,
-//! so that their code is nothing but the bug.
+//! The locks that the tasks of [`deadlock`](super) share. They also keep the story of what the tasks
+//! do, so that their code is nothing but the bug.
 
 use popleft::sync::{Mutex, MutexGuard};
 

@@ -1,5 +1,5 @@
-//! The counter of which the tasks of [`race`](super) share one. It also keeps the story of what they do,
-//! so that their code is nothing but the bug.
+//! The counter that the tasks of [`race`](super) share. It also keeps the story of what they do, so
+//! that their code is nothing but the bug.
 
 use popleft::sim::Shared;
 

@@ -1,5 +1,5 @@
-//! The work of [`rude`](super): pieces that the loop does, counted, and the story of who does them. So the
-//! code of the tasks is nothing but the bug.
+//! The work of [`rude`](super), in pieces. It also keeps the story of what the tasks do, so that
+//! their code is nothing but the bug.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -43,7 +43,7 @@ pub struct ServerOptions {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorkerOptions {
     /// How many requests are computed at once [default: 4, as in the talk]
-    #[arg(long, value_name = "COUNT", value_parser = parse_workers)]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     workers: Option<NonZeroUsize>,
 }
 
@@ -137,7 +137,8 @@ impl ComputeOptions {
     }
 }
 
-pub(crate) fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
+/// How many workers, threads or loops there are to be.
+pub(crate) fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
         _ => Err("must be a number from 1 to 256".into()),

@@ -137,6 +137,32 @@ fn cannot_write(path: &Path) -> String {
     format!("cannot write {}", path.display())
 }
 
+// ===== lines ====================================================================================
+
+/// How wide a line of text is at most.
+const LINE: usize = 88;
+
+/// A text in lines that fit a terminal, each behind `indent`.
+pub fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = String::from(indent);
+    let mut width = indent.len();
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        let begins_the_line = width == indent.len();
+        if !begins_the_line && width + 1 + length > LINE {
+            lines += "\n";
+            lines += indent;
+            width = indent.len();
+        } else if !begins_the_line {
+            lines.push(' ');
+            width += 1;
+        }
+        lines += word;
+        width += length;
+    }
+    lines + "\n"
+}
+
 // ===== texts from elsewhere =====================================================================
 
 /// How much is shown of a text from elsewhere, in characters.
@@ -224,5 +250,17 @@ mod tests {
         let long = "ü".repeat(SHOWN_AT_MOST);
         assert_eq!(shortened(&long), long);
         assert_eq!(shortened(&(long.clone() + "\n")), long + "...");
+    }
+
+    #[test]
+    fn wrapped_lines_are_indented_short_and_lose_nothing() {
+        let text = "a word and another ".repeat(20);
+        for indent in ["", "  "] {
+            let lines = wrapped(text.trim_end(), indent);
+            assert!(lines.lines().all(|line| line.starts_with(indent) && line.len() <= LINE));
+            assert!(lines.lines().rev().skip(1).all(|line| line.len() > LINE - 8));
+            let words: Vec<_> = lines.split_whitespace().collect();
+            assert_eq!(words.join(" "), text.trim_end());
+        }
     }
 }

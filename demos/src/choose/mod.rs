@@ -81,7 +81,7 @@ struct Options {
     items: usize,
 
     /// How many processes, and how many threads for offload [default: one a processor]
-    #[arg(long, value_name = "COUNT", value_parser = cli::parse_workers)]
+    #[arg(long, value_name = "COUNT", value_parser = cli::parse_count)]
     workers: Option<NonZeroUsize>,
 
     /// How often all of it is run; of each style the shortest run counts [default: 3 times, or
@@ -290,12 +290,12 @@ impl Options {
     fn said(&self, report: &Report) -> String {
         let mut text = String::new();
         if !self.quiet {
-            text += &terminal::wrapped(&format!("{}.", heading(report)));
+            text += &output::wrapped(&format!("{}.", heading(report)), "");
             text += &terminal::picture(report);
             text.push('\n');
         }
         for sentence in report.sentences() {
-            text += &terminal::wrapped(sentence);
+            text += &output::wrapped(sentence, "");
         }
         text
     }

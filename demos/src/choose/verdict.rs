@@ -90,7 +90,7 @@ pub(super) fn verdict(work: &Workload, runs: &[Measured]) -> Verdict {
     })
 }
 
-/// The verdict for those whose threads share a lock, as Python's usually do: free threads and a
+/// The verdict for languages whose threads share a lock, as Python's usually do: free threads and a
 /// pool that computes beside the loop do not exist there.
 pub(super) fn verdict_under_a_lock(work: &Workload, runs: &[Measured]) -> Option<Verdict> {
     let under_a_lock = |run: &&Measured| !matches!(run.style, Style::Threads | Style::Offload);

@@ -26,7 +26,7 @@ struct Options {
     server: ServerOptions,
 
     /// How many loops [default: one for each processor]
-    #[arg(long, value_name = "COUNT", value_parser = parse_cores)]
+    #[arg(long, value_name = "COUNT", value_parser = cli::parse_count)]
     cores: Option<NonZeroUsize>,
 
     #[command(flatten)]
@@ -43,9 +43,9 @@ struct Options {
 /// The loops do only one thing together, which is to share a port, and that is the system's work:
 /// several loops in one simulated world would show a simulation of the kernel.
 const NO_SIMULATION: &str = "\
---sim is not to be had here: a simulated run is one loop on one thread, and this server has one for
-each core, to which the system deals the clients. Each of the loops does what fib-tasks does; use
-`fib-tasks --sim` for that, or leave out --sim
+--sim is not available here: a simulated run is one loop on one thread, and this server has one for
+each core, among which the system distributes the clients. Each of the loops does what fib-tasks
+does; use `fib-tasks --sim` for that, or leave out --sim
 ";
 
 const EXAMPLES: &str = "\
@@ -54,13 +54,6 @@ Examples:
   fib-cores --cores 2                   two loops, whatever the number of processors
   fib-cores --trace run.jsonl           record the loops: run.jsonl, run.jsonl.2 ...
   fib-cores --compute inline            compute in the loops: half of the clients wait, or none";
-
-fn parse_cores(text: &str) -> Result<NonZeroUsize, String> {
-    match text.parse() {
-        Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
-        _ => Err("must be a number from 1 to 256".into()),
-    }
-}
 
 pub fn main() -> ExitCode {
     run_from(cli::arguments())

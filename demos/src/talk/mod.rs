@@ -156,7 +156,7 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
         progress.finish_and_clear();
         let numbers = numbers.with_context(|| format!("act {:?}", act.name))?;
         let sentence = verdict::sentence(act.point, &numbers, &played_by_name(&played));
-        write!(out, "{}", wrapped(&sentence))?;
+        write!(out, "{}", output::wrapped(&sentence, "  "))?;
         played.push(Played { act: act.name, title: act.title, server: act.command(), numbers });
     }
 
@@ -250,22 +250,6 @@ fn heading(title: &str, out: &mut Stdout) -> io::Result<()> {
     writeln!(out, "\n{style}{title}{style:#}")
 }
 
-/// A text in indented lines that fit a terminal.
-fn wrapped(text: &str) -> String {
-    let mut lines = String::from(" ");
-    let mut width = 1;
-    for word in text.split(' ') {
-        if width + 1 + word.len() > 88 {
-            lines += "\n ";
-            width = 1;
-        }
-        lines.push(' ');
-        lines += word;
-        width += 1 + word.len();
-    }
-    lines + "\n"
-}
-
 /// One line that says what is being measured.
 fn progress(at: usize, of: usize) -> ProgressBar {
     output::spinner("  {spinner} [{prefix}] {msg}").with_prefix(format!("{}/{of}", at + 1))
@@ -308,15 +292,6 @@ mod tests {
     #[test]
     fn calibration_ends_at_the_largest_that_servers_accept() {
         assert!(calibrate(|_| Duration::ZERO).0 >= 45);
-    }
-
-    #[test]
-    fn wrapped_lines_are_indented_short_and_lose_nothing() {
-        let text = "a word and another ".repeat(20);
-        let lines = wrapped(text.trim_end());
-        assert!(lines.lines().all(|line| line.starts_with("  ") && line.len() <= 88));
-        let words: Vec<_> = lines.split_whitespace().collect();
-        assert_eq!(words.join(" "), text.trim_end());
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl<T> Drop for RemoteHandle<T> {
         if let Delivery::Here(Err(error)) = &left
             && error.is_panic()
         {
-            warning::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
+            warning::warn(Warning::Panic(format!("popleft: {error}; it was never joined\n")));
         }
         catch_and_report(|| drop(left));
     }
@@ -266,9 +266,10 @@ impl<F: Future> Future for RemoteTask<F> {
         }
         let (result, ended) = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
             Ok(output) => (Ok(ready!(output)), Ok(())),
-            Err(payload) => {
-                (Err(JoinError::panic(task, payload)), Err(JoinError::panic_told_elsewhere(task)))
-            }
+            Err(payload) => (
+                Err(JoinError::panic(task, payload)),
+                Err(JoinError::panic_delivered_elsewhere(task)),
+            ),
         };
         Poll::Ready(match this.postman.deliver(result) {
             // Nobody hears of the panic there, so it is told of here.

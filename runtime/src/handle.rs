@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::panics::catch_and_report;
 use crate::base::place::Place;
 use crate::base::turn;
@@ -143,7 +144,7 @@ impl<T> RemoteResult<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<T>> {
-        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+        ignore_poison(self.inside.lock())
     }
 }
 
@@ -187,7 +188,7 @@ impl<T> RemoteHandle<T> {
                 );
             }
             let woken = self.mailbox.delivered.wait(inside);
-            inside = woken.unwrap_or_else(|e| e.into_inner());
+            inside = ignore_poison(woken);
         }
     }
 

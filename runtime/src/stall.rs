@@ -147,8 +147,8 @@ fn report(deadlock: &Deadlock, verdict: &Verdict) -> String {
         Verdict::Certain => ", and nothing is left that could wake one:\n",
         Verdict::Likely => {
             ", and for a second no other thread has woken one \
-             (one could: somebody holds a waker or a handle; `Builder::report_stalls` turns \
-             this off):\n"
+             (one could: a waker or a handle is held outside the loop; \
+             `Builder::report_stalls` turns this off):\n"
         }
     };
     format!("popleft: {first}{then}{deadlock}")

@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::world::{Job, Jobs};
 
 /// Threads that run what would block the loop.
@@ -113,7 +114,7 @@ impl Jobs for ThreadPool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        ignore_poison(self.state.lock())
     }
 
     /// Has one more thread come for what is queued, unless one is on its way.
@@ -189,10 +190,8 @@ impl Shared {
             state.idle += 1;
             let nobody_called =
                 |state: &mut State| state.coming != Some(Arriving::Called) && !state.closing;
-            let (woken, _) = self
-                .job_came
-                .wait_timeout_while(state, self.idle_time, nobody_called)
-                .unwrap_or_else(|e| e.into_inner());
+            let waited = self.job_came.wait_timeout_while(state, self.idle_time, nobody_called);
+            let (woken, _) = ignore_poison(waited);
             state = woken;
             if state.coming == Some(Arriving::Called) {
                 state.coming = None;

@@ -128,8 +128,8 @@ impl<T: ?Sized> Source<T> {
 // ===== of all sources ===========================================================================
 
 impl Reactor {
-    /// [`Reactor::wait_for`] for polls that leave nothing to be dropped: the wait lasts until the next
-    /// report, or until its task is probed and does not poll again.
+    /// [`Reactor::wait_for`] for polls that leave nothing to be dropped: the wait lasts until the
+    /// next report, or until its task is probed and does not poll again.
     pub(crate) fn wait_unheld<T: Watched>(
         &self,
         source: &Source<T>,

@@ -10,8 +10,8 @@ use crate::event_loop::EventLoop;
 use crate::task::tasks::{self, Tasks};
 
 thread_local! {
-    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in a
-    /// thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
+    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in
+    /// a thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<EventLoop>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }

@@ -6,9 +6,9 @@
 //! nothing else to do. Repeat.*
 //!
 //! If you read one file of this library, read this one. Follow one byte through it: the kernel
-//! reports to the reactor that a source is readable; the reactor wakes the source's waker; the waker
-//! pushes its task to the right end of the deque; the loop pops it from the left end and polls it;
-//! inside, a `net` future reads the byte.
+//! reports to the reactor that a source is readable; the reactor wakes the source's waker; the
+//! waker pushes its task to the right end of the deque; the loop pops it from the left end and
+//! polls it; inside, a `net` future reads the byte.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -99,8 +99,8 @@ impl EventLoop {
         ExitReason::Stopped
     }
 
-    /// Prepares a run. Time has passed since the last one, so if there is anything outside, the loop
-    /// looks there first: otherwise a program of many short runs would starve I/O and timers.
+    /// Prepares a run. Time has passed since the last one, so if there is anything outside, the
+    /// loop looks there first: otherwise a program of many short runs would starve I/O and timers.
     pub(crate) fn begin_run(&self) {
         self.stopped.set(false);
         self.stall.begin();
@@ -117,8 +117,8 @@ impl EventLoop {
         self.tasks.inbox.forget_stops();
     }
 
-    /// One turn of one task: up to its next `await` that is not ready, or to its end. True if it has
-    /// ended.
+    /// One turn of one task: up to its next `await` that is not ready, or to its end. True if it
+    /// has ended.
     fn take_turn(&self, task: Id, main_body: Pin<&mut dyn Body>) -> bool {
         let Some(mut taken) = self.tasks.table.begin_turn(task) else {
             return false;

@@ -23,11 +23,12 @@ use crate::task::{Id, JoinError};
 /// A loop with its tasks, timers, sources and thread pool.
 ///
 /// Tasks live as long as their runtime: tasks that were spawned in one [`block_on`] and have not
-/// ended continue in the next one. Dropping the runtime drops them all, on this thread, and waits up
-/// to a set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
+/// ended continue in the next one. Dropping the runtime drops them all, on this thread, and waits
+/// up to a set time for jobs that are running on the thread pool (see
+/// [`Builder::shutdown_timeout`]).
 ///
-/// A runtime stays on the thread that created it: it is neither `Send` nor `Sync`, because its tasks
-/// need not be. Other threads use a [`Handle`](crate::Handle).
+/// A runtime stays on the thread that created it: it is neither `Send` nor `Sync`, because its
+/// tasks need not be. Other threads use a [`Handle`](crate::Handle).
 ///
 /// ```compile_fail,E0277
 /// let runtime = popleft::Runtime::new().unwrap();
@@ -74,8 +75,8 @@ impl Runtime {
     ///
     /// - [`RunError::Stopped`]: another thread called [`Handle::stop`](crate::Handle::stop).
     /// - [`RunError::Cancelled`]: the main task was aborted.
-    /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, no task waits for a socket
-    ///   or for the thread pool, and there is no waker and no [`Handle`](crate::Handle) left
+    /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, no task waits for a
+    ///   socket or for the thread pool, and there is no waker and no [`Handle`](crate::Handle) left
     ///   outside the loop: nothing can ever happen. A report of what each task waits for has been
     ///   printed to standard error.
     ///
@@ -134,8 +135,8 @@ impl Runtime {
         (returned, ended)
     }
 
-    /// Runs tasks until another thread, or a task, calls [`Handle::stop`](crate::Handle::stop), like
-    /// asyncio's `run_forever`.
+    /// Runs tasks until another thread, or a task, calls [`Handle::stop`](crate::Handle::stop),
+    /// like asyncio's `run_forever`.
     ///
     /// # Panics
     ///
@@ -152,8 +153,8 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _listener = ListenerGuard::install(self.listener.clone());
-        // While tasks are dropped they may wake, spawn, or cancel timers. All that is meant for this
-        // loop, whichever one runs on this thread.
+        // While tasks are dropped they may wake, spawn, or cancel timers. All that is meant for
+        // this loop, whichever one runs on this thread.
         let _entered = current::enter(self.event_loop.clone());
         self.event_loop.tasks.table.close();
         let unread = self.event_loop.tasks.inbox.close();

@@ -9,9 +9,9 @@
 //! are no other threads, so the verdict is always certain.
 //!
 //! Two things are checked, one after the other, while other threads run: the owners of wakers and
-//! handles, and the inbox. A thread that wakes a task and then drops its waker must be seen in one of
-//! them. It sends first and drops second; so the owners are counted first, and the inbox is checked
-//! after that. An owner that the count missed has sent its message before.
+//! handles, and the inbox. A thread that wakes a task and then drops its waker must be seen in one
+//! of them. It sends first and drops second; so the owners are counted first, and the inbox is
+//! checked after that. An owner that the count missed has sent its message before.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::Acquire;
@@ -43,8 +43,8 @@ pub(crate) struct StallDetector {
     check_at: Cell<Option<Instant>>,
     /// The time from the last check to the next one.
     grace_period: Cell<Duration>,
-    /// The report has been printed. It is not printed twice: if another thread wakes a task after it,
-    /// the program is one that waits for other threads.
+    /// The report has been printed. It is not printed twice: if another thread wakes a task after
+    /// it, the program is one that waits for other threads.
     reported: Cell<bool>,
     /// What each task waited for when it was certain that nothing could happen.
     found: RefCell<Option<Deadlock>>,

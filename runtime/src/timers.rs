@@ -3,9 +3,9 @@
 //! Most timers never fire: a timeout guards a read, and the read is quicker. So setting and
 //! cancelling have to be cheap. A timer here is a row in a slab and an entry, first in a list of
 //! fresh ones and, once the loop needs to know what is due, in a binary heap ordered by deadline.
-//! Cancelling removes the row and leaves the entry, dead; a dead entry is discarded when it comes to
-//! the top, or together with all others when more than half of all entries are dead. Neither setting
-//! nor cancelling allocates, once all of these have grown.
+//! Cancelling removes the row and leaves the entry, dead; a dead entry is discarded when it comes
+//! to the top, or together with all others when more than half of all entries are dead. Neither
+//! setting nor cancelling allocates, once all of these have grown.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -29,11 +29,12 @@ pub(crate) struct Timers {
     started: Instant,
     rows: RefCell<Slab<Row>>,
     heap: RefCell<BinaryHeap<Reverse<Entry>>>,
-    /// Entries set since the loop last asked for the next deadline. They go into the heap only then:
-    /// a timer cancelled before that, like one around a join or a lock, never costs the heap anything.
+    /// Entries set since the loop last asked for the next deadline. They go into the heap only
+    /// then: a timer cancelled before that, like one around a join or a lock, never costs the heap
+    /// anything.
     fresh: RefCell<Vec<Entry>>,
-    /// How many entries, in the heap and among the fresh ones, are dead. Exact; never more than there
-    /// are entries. Raised when a row is removed, lowered when a dead entry is discarded.
+    /// How many entries, in the heap and among the fresh ones, are dead. Exact; never more than
+    /// there are entries. Raised when a row is removed, lowered when a dead entry is discarded.
     dead: Cell<usize>,
     next_sequence: Cell<u32>,
     peak: PeakOfSlab,
@@ -47,8 +48,8 @@ struct Row {
 /// One deadline. Equal deadlines fire in the order in which they were set, until four thousand
 /// million timers have been set and the numbers begin again.
 ///
-/// Sixteen bytes: four of them fit a line of the processor's cache, and a large heap mostly waits for
-/// memory.
+/// Sixteen bytes: four of them fit a line of the processor's cache, and a large heap mostly waits
+/// for memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     /// The deadline, in nanoseconds since the loop started.
@@ -106,7 +107,8 @@ impl Timers {
         is_alive(&rows, key.row, key.sequence) && rows[key.row as usize].waker.will_wake(waker)
     }
 
-    /// Replaces the timer's waker. Returns the one that is no longer needed, which has to be dropped.
+    /// Replaces the timer's waker. Returns the one that is no longer needed, which has to be
+    /// dropped.
     pub(crate) fn set_waker(&self, key: Key, waker: LocalWaker) -> LocalWaker {
         let mut rows = self.rows.borrow_mut();
         if !is_alive(&rows, key.row, key.sequence) {
@@ -134,9 +136,9 @@ impl Timers {
         row.waker.discard();
     }
 
-    /// A timer's row has been removed: removes its entry, too, if that was the last one set; otherwise
-    /// the entry is dead. Discards all dead entries when they are more than half: each was set once
-    /// and is discarded once, so cancelling stays cheap on average.
+    /// A timer's row has been removed: removes its entry, too, if that was the last one set;
+    /// otherwise the entry is dead. Discards all dead entries when they are more than half: each
+    /// was set once and is discarded once, so cancelling stays cheap on average.
     fn forget(&self, key: Key, rows: &Slab<Row>) {
         let mut fresh = self.fresh.borrow_mut();
         if fresh.pop_if(|last| last.sequence == key.sequence).is_some() {
@@ -216,7 +218,8 @@ impl Timers {
     }
 }
 
-/// Whether the row belongs to the timer with this sequence number: rows are reused, numbers are not.
+/// Whether the row belongs to the timer with this sequence number: rows are reused, numbers are
+/// not.
 fn is_alive(rows: &Slab<Row>, row: u32, sequence: u32) -> bool {
     rows.get(row as usize).is_some_and(|row| row.sequence == sequence)
 }

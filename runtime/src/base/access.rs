@@ -1,9 +1,9 @@
 //! What a turn accesses that other tasks can observe.
 //!
-//! Two turns that access nothing in common commute: a search through all schedules need not try both
-//! orders. Most of what a turn does is an event. What no event describes is recorded here, and only
-//! while recording is on: locks, join handles and cells made for this purpose record exactly what
-//! they access; everything else records [`Object::Anything`].
+//! Two turns that access nothing in common commute: a search through all schedules need not try
+//! both orders. Most of what a turn does is an event. What no event describes is recorded here, and
+//! only while recording is on: locks, join handles and cells made for this purpose record exactly
+//! what they access; everything else records [`Object::Anything`].
 
 use std::cell::{Cell, RefCell};
 

@@ -1,7 +1,8 @@
 //! What happens in a run, and the one function that emits it.
 //!
-//! Events go to the listener that is installed on the thread: a recording, a simulation, a test. Most
-//! of the time there is none, so `emit` takes a closure and, without a listener, only checks a flag.
+//! Events go to the listener that is installed on the thread: a recording, a simulation, a test.
+//! Most of the time there is none, so `emit` takes a closure and, without a listener, only checks a
+//! flag.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -134,8 +135,8 @@ pub enum Event {
         /// The line that submitted it.
         at: Place,
     },
-    /// A thread of the pool has started a job. Reported through the inbox, so slightly after the job
-    /// started.
+    /// A thread of the pool has started a job. Reported through the inbox, so slightly after the
+    /// job started.
     JobStart {
         /// The task that waits for it.
         task: Id,
@@ -229,8 +230,8 @@ impl Drop for ResumeListening {
     }
 }
 
-/// Whether this thread has a listener. Checked first by code that has to prepare something before it
-/// can emit an event.
+/// Whether this thread has a listener. Checked first by code that has to prepare something before
+/// it can emit an event.
 #[inline]
 pub(crate) fn has_listener() -> bool {
     cfg!(not(popleft_bare)) && LISTENING.get()

@@ -1,5 +1,6 @@
-//! The lowest layer, which can be read last: ids, places, events, the clock, the state of the current
-//! turn, and whatever differs between operating systems. Nothing here depends on the machine.
+//! The lowest layer, which can be read last: ids, places, events, the clock, the state of the
+//! current turn, and whatever differs between operating systems. Nothing here depends on the
+//! machine.
 
 pub(crate) mod access;
 pub(crate) mod atomics;

@@ -1,7 +1,7 @@
 //! The state of the current turn on this thread: which loop, which task, and how the turn ends.
 //!
-//! Leaf futures need a little of this at every `await`: does the task have budget left? If it parks,
-//! why and where? They should not depend on the loop for that, so it is kept here, in plain
+//! Leaf futures need a little of this at every `await`: does the task have budget left? If it
+//! parks, why and where? They should not depend on the loop for that, so it is kept here, in plain
 //! thread-local cells without destructors: reading one is a load.
 
 use std::cell::Cell;
@@ -37,7 +37,8 @@ struct Turn {
     parks: Cell<u32>,
 }
 
-/// Where a turn ended. Most locations are never looked at, so the number of a line is computed late.
+/// Where a turn ended. Most locations are never looked at, so the number of a line is computed
+/// late.
 #[derive(Clone, Copy)]
 pub(crate) enum At {
     Line(&'static Location<'static>),
@@ -131,8 +132,8 @@ pub(crate) fn set_own_waker(waker: &Waker) {
     TURN.with(|turn| turn.own_waker.set(identity(waker)));
 }
 
-/// The running task is being cancelled, not polled. No waker is its own, not even the one with which
-/// the task before it was polled.
+/// The running task is being cancelled, not polled. No waker is its own, not even the one with
+/// which the task before it was polled.
 #[inline]
 pub(crate) fn forget_own_waker() {
     TURN.with(|turn| turn.own_waker.set((0, 0)));

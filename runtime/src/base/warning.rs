@@ -34,7 +34,8 @@ pub(crate) fn try_collect(warning: &Warning) -> bool {
     COLLECTED.try_with(|list| list.borrow_mut().as_mut().map(collect)) == Ok(Some(()))
 }
 
-/// Collects warnings in `list` from now on, or prints them if it is `None`. Returns the list before.
+/// Collects warnings in `list` from now on, or prints them if it is `None`. Returns the list
+/// before.
 pub(crate) fn collect_warnings(list: Option<Vec<Warning>>) -> Option<Vec<Warning>> {
     COLLECTED.replace(list)
 }

@@ -1,10 +1,10 @@
 //! Everything that a run takes from outside itself, in one place.
 //!
 //! A program on this runtime is deterministic except for what comes through here: the time, which
-//! of the ready tasks is next, and what the system reports. The real world reads the system's clock,
-//! takes the leftmost task and asks the kernel. Because nothing else in the library reads a clock or
-//! chooses a task (a test checks that), another world can take its place, and a run becomes
-//! repeatable.
+//! of the ready tasks is next, and what the system reports. The real world reads the system's
+//! clock, takes the leftmost task and asks the kernel. Because nothing else in the library reads a
+//! clock or chooses a task (a test checks that), another world can take its place, and a run
+//! becomes repeatable.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

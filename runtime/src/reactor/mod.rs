@@ -1,7 +1,7 @@
 //! The reactor: file descriptors on one side, wakers on the other.
 //!
-//! A socket is registered once, when it is created, edge-triggered, and stays registered until it is
-//! dropped. Between two requests the loop makes no system call but the wait: a request costs one
+//! A socket is registered once, when it is created, edge-triggered, and stays registered until it
+//! is dropped. Between two requests the loop makes no system call but the wait: a request costs one
 //! read, one write, and its share of the wait.
 //!
 //! Edge-triggered means that the system reports each arrival once. So a peer cannot make the loop
@@ -44,8 +44,8 @@ pub(crate) struct Reactor {
     /// The generation of the next key: the number of sources registered so far.
     next_generation: Cell<usize>,
     peak: PeakOfSlab,
-    /// How many waiters of all sources hold a ticket, or were confirmed since they were last polled.
-    /// Raised when such a waiter is added; lowered when it is removed or woken.
+    /// How many waiters of all sources are certain: they hold a ticket, or are confirmed (see
+    /// `Claim`). Raised when such a waiter is added; lowered when it is removed or woken.
     waiting: Cell<usize>,
     /// All other waiters: those that may have given up without the reactor noticing.
     unheld: Unheld,
@@ -200,8 +200,8 @@ impl Reactor {
         }
     }
 
-    /// Wakes `waker` at the next report for `direction` of `source`. `ticket` identifies the wait: it
-    /// is empty at first, and has to be returned with [`Reactor::stop_waiting`].
+    /// Wakes `waker` at the next report for `direction` of `source`. `ticket` identifies the wait:
+    /// it is empty at first, and has to be returned with [`Reactor::stop_waiting`].
     pub(crate) fn wait_for<T: Watched>(
         &self,
         source: &Source<T>,

@@ -1,9 +1,9 @@
 //! Descriptors that are made non-blocking, and restored.
 //!
 //! Whether a call may block is a property not of a descriptor but of the open file behind it, which
-//! all duplicates share, in other processes too: a program's standard input is that of the shell that
-//! started it. So a descriptor that the user brings is non-blocking only while it is watched. If a
-//! file is watched several times, it stays non-blocking until the last watch has ended.
+//! all duplicates share, in other processes too: a program's standard input is that of the shell
+//! that started it. So a descriptor that the user brings is non-blocking only while it is watched.
+//! If a file is watched several times, it stays non-blocking until the last watch has ended.
 
 use std::collections::HashMap;
 use std::io;

@@ -10,8 +10,8 @@ use crate::task::local_waker::LocalWaker;
 
 /// A socket or another descriptor, with its readiness and its waiters.
 pub(crate) struct Source<T: ?Sized> {
-    /// The key under which it is reported: row and generation, so that a report for a source that is
-    /// gone is never mistaken for one of its successor in the same row.
+    /// The key under which it is reported: row and generation, so that a report for a source that
+    /// is gone is never mistaken for one of its successor in the same row.
     pub(crate) key: usize,
     /// Readiness: true from a report until an operation would have blocked, and at first.
     may_be_readable: Cell<bool>,
@@ -153,8 +153,8 @@ impl<T: ?Sized> Source<T> {
         }
     }
 
-    /// A read returned fewer bytes than it asked for, so nothing is left, and the next one waits for a
-    /// report: an attempt would cost a system call and return `WouldBlock`.
+    /// A read returned fewer bytes than it asked for, so nothing is left, and the next one waits
+    /// for a report: an attempt would cost a system call and return `WouldBlock`.
     ///
     /// Unless the peer is so quick that it has sent more by then. To find out, a read is attempted
     /// now and then, and reads go on without reports for as long as they succeed.
@@ -195,8 +195,8 @@ impl<T: ?Sized> Source<T> {
         ticket
     }
 
-    /// Removes the waiter with this ticket. Returns its waker, which has to be dropped, if there was
-    /// one.
+    /// Removes the waiter with this ticket. Returns its waker, which has to be dropped, if there
+    /// was one.
     pub(super) fn remove_waiter(&self, ticket: Ticket, direction: Direction) -> Option<LocalWaker> {
         self.waiters(direction).remove(Claim::Held(ticket)).map(|waiter| waiter.waker)
     }

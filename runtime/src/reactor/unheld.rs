@@ -1,10 +1,10 @@
 //! Waits that do not end with the drop of a future.
 //!
-//! A future that waits for a source holds a ticket, and returns it when it is dropped. A poll through
-//! `AsyncRead` or `AsyncWrite` leaves nothing behind that could be dropped: the reactor cannot see
-//! whether its task still waits. If such a wait counted like any other, a program whose last task
-//! has given up a read would hang without a report. If it did not count, a program that waits for
-//! its last connection would be reported as hanging.
+//! A future that waits for a source holds a ticket, and returns it when it is dropped. A poll
+//! through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be dropped: the reactor
+//! cannot see whether its task still waits. If such a wait counted like any other, a program whose
+//! last task has given up a read would hang without a report. If it did not count, a program that
+//! waits for its last connection would be reported as hanging.
 //!
 //! So before the loop sleeps only because of such waits, it probes them: it wakes their tasks
 //! spuriously, which is always allowed, and the tasks that still wait poll the source again. A wait
@@ -128,8 +128,8 @@ impl<T: ?Sized> Source<T> {
 // ===== of all sources ===========================================================================
 
 impl Reactor {
-    /// [`Reactor::wait_for`] for polls that leave nothing to be dropped: the wait lasts until the next
-    /// report, or until its task is probed and does not poll again.
+    /// [`Reactor::wait_for`] for polls that leave nothing to be dropped: the wait lasts until the
+    /// next report, or until its task is probed and does not poll again.
     pub(crate) fn wait_unheld<T: Watched>(
         &self,
         source: &Source<T>,

@@ -2,8 +2,8 @@
 //!
 //! The deque belongs to the loop's thread and is plain memory. Other threads put messages into this
 //! queue, behind a mutex. Whether the loop sleeps is stored under the same mutex: a sender either
-//! finds the loop awake, and then the loop checks the inbox before it sleeps, or finds it asleep, and
-//! notifies it. So no wake is lost.
+//! finds the loop awake, and then the loop checks the inbox before it sleeps, or finds it asleep,
+//! and notifies it. So no wake is lost.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::*;
@@ -139,8 +139,8 @@ impl Inbox {
         }
     }
 
-    /// Adds a message. True when the loop sleeps, and the caller, as the only one, has to notify it;
-    /// the message itself when the runtime is gone.
+    /// Adds a message. True when the loop sleeps, and the caller, as the only one, has to notify
+    /// it; the message itself when the runtime is gone.
     pub(crate) fn leave(&self, message: Message) -> Result<bool, Message> {
         let mut inside = self.lock();
         if inside.closed {
@@ -184,8 +184,8 @@ impl Inbox {
         }
     }
 
-    /// Takes all messages, in the order in which they were sent. `into` must be empty; its memory is
-    /// used for the next ones.
+    /// Takes all messages, in the order in which they were sent. `into` must be empty; its memory
+    /// is used for the next ones.
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
         debug_assert!(into.is_empty());
         let mut inside = self.lock();

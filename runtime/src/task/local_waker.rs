@@ -6,12 +6,12 @@ use crate::base::id::Id;
 use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
-/// What timers, sources and join handles hold instead of a `Waker`.
+/// What timers, sources and the slots of joined tasks hold instead of a `Waker`.
 ///
-/// A `Waker` can be sent to other threads, so its reference count is atomic: a clone and a drop cost
-/// as much as a whole turn. A waker that never leaves the loop needs no count: it is the task's id,
-/// which wakes nothing once the task is gone. The exception is a future that was polled with another
-/// waker than its task's own, as in a `select` or a `FuturesUnordered`.
+/// A `Waker` can be sent to other threads, so its reference count is atomic: a clone and a drop
+/// cost as much as a whole turn. A waker that never leaves the loop needs no count: it is the
+/// task's id, which wakes nothing once the task is gone. The exception is a future that was polled
+/// with another waker than its task's own, as in a `select` or a `FuturesUnordered`.
 #[derive(Debug)]
 pub(crate) enum LocalWaker {
     /// A task of the loop that holds this.

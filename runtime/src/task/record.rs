@@ -26,9 +26,9 @@ use crate::base::place::{Place, Why};
 /// What is known about a task without its future: its id, its name, where and why it waits.
 ///
 /// Wakers share it between threads, so its fields are atomics; they change when the record of an
-/// ended task is reused for a new one. Only the loop's thread writes them, so they need no ordering,
-/// except for `in_inbox`: other threads set it, after they have written the data that the task is
-/// woken for.
+/// ended task is reused for a new one. Only the loop's thread writes them, so they need no
+/// ordering, except for `in_inbox`: other threads set it, after they have written the data that the
+/// task is woken for.
 pub(crate) struct Record {
     /// The two halves of the task's id.
     index: AtomicU32,

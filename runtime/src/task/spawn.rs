@@ -40,7 +40,8 @@ where
     Builder::new().spawn(future)
 }
 
-/// Spawns a task with a name, which appears in reports, in a debugger and in the message of a panic.
+/// Spawns a task with a name, which appears in reports, in a debugger and in the message of a
+/// panic.
 ///
 /// ```
 /// popleft::run(async {

@@ -1,8 +1,8 @@
 //! The slab of all tasks.
 //!
 //! Every method borrows the table for a few lines and returns what has to be dropped or woken, so
-//! that no user code (a poll, a wake, a drop) ever runs while the table is borrowed. That is the most
-//! common way in which hand-written runtimes crash.
+//! that no user code (a poll, a wake, a drop) ever runs while the table is borrowed. That is the
+//! most common way in which hand-written runtimes crash.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -175,7 +175,8 @@ impl Table {
         id
     }
 
-    /// A record and its waker: those of an ended task if possible. A task with a name gets new ones.
+    /// A record and its waker: those of an ended task if possible. A task with a name gets new
+    /// ones.
     #[inline]
     fn record_for(&self, id: Id, new: NewTask, inbox: &Arc<Inbox>) -> (Arc<Record>, Waker) {
         if new.name.is_none()
@@ -202,8 +203,8 @@ impl Table {
         Some(Taken { body: slot.body.take(), aborted: slot.aborted })
     }
 
-    /// The turn ended, and the task has yielded: puts the body back. True when the caller has to put
-    /// the task into the deque; false when a wake during the turn has done that.
+    /// The turn ended, and the task has yielded: puts the body back. True when the caller has to
+    /// put the task into the deque; false when a wake during the turn has done that.
     #[inline]
     pub(crate) fn end_turn_ready(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> bool {
         let mut slots = self.slots.borrow_mut();
@@ -232,8 +233,8 @@ impl Table {
         }
     }
 
-    /// Makes a waiting task ready; the caller puts it into the deque. False when it is there already,
-    /// or has ended.
+    /// Makes a waiting task ready; the caller puts it into the deque. False when it is there
+    /// already, or has ended.
     #[inline]
     pub(crate) fn make_ready(&self, id: Id) -> bool {
         match live(&mut self.slots.borrow_mut(), id) {
@@ -312,7 +313,8 @@ impl Table {
         self.take_ended(id, |slot| std::mem::replace(&mut slot.joiner, joiner))
     }
 
-    /// The join handle is gone: takes an ended task out, or marks the task to be removed when it ends.
+    /// The join handle is gone: takes an ended task out, or marks the task to be removed when it
+    /// ends.
     pub(crate) fn detach(&self, id: Id) -> JoinState {
         self.take_ended(id, |slot| {
             slot.detached = true;
@@ -385,8 +387,8 @@ impl Table {
         records
     }
 
-    /// Whether a waker of a parked task is held outside the table, so that a wake may still come from
-    /// where the runtime cannot look.
+    /// Whether a waker of a parked task is held outside the table, so that a wake may still come
+    /// from where the runtime cannot look.
     pub(crate) fn has_external_wakers(&self) -> bool {
         let slots = self.slots.borrow();
         // A task awaited through a foreign waker holds that in `joiner`.
@@ -398,8 +400,8 @@ impl Table {
         }
         slots.iter().any(|(_, slot)| {
             let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
-            // Expected: one reference in the slot, one in the body's waker, and one in the lock that
-            // the task waits for, which only another task can release.
+            // Expected: one reference in the slot, one in the body's waker, and one in the lock
+            // that the task waits for, which only another task can release.
             let in_a_lock = usize::from(lock_graph::has_waker_of(slot.record.id()));
             Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0) + in_a_lock
         })
@@ -442,8 +444,8 @@ fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
     slots.get_mut(id.index as usize).filter(|slot| slot.number == id.number)
 }
 
-/// Prints the panic of a task that was not joined. The panic hook has printed the panic already, but
-/// it knows only the thread.
+/// Prints the panic of a task that was not joined. The panic hook has printed the panic already,
+/// but it knows only the thread.
 fn report_panic(record: &Record, body: &dyn Body) {
     if let Some(error) = body.untaken_panic() {
         let name = record.name().map(|name| format!(" ({name:?})"));

@@ -1,8 +1,8 @@
 //! The tasks of one loop, and all of waking.
 //!
-//! A wake on the loop's own thread starts in [`wake`]: if the task's row says that it waits, it becomes
-//! ready, and its id goes to the right end of the deque. From anywhere else the id goes into the
-//! inbox, and the loop does the same when it reads the inbox.
+//! A wake on the loop's own thread starts in [`wake`]: if the task's row says that it waits, it
+//! becomes ready, and its id goes to the right end of the deque. From anywhere else the id goes
+//! into the inbox, and the loop does the same when it reads the inbox.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -64,7 +64,8 @@ impl Wake for Record {
 }
 
 impl LocalWaker {
-    /// Wakes its task, or calls the foreign waker; if that panics, the panic is caught and reported.
+    /// Wakes its task, or calls the foreign waker; if that panics, the panic is caught and
+    /// reported.
     #[inline]
     pub(crate) fn wake(self) {
         match self {
@@ -150,8 +151,8 @@ impl Tasks {
 // ===== the tasks of this thread =================================================================
 
 thread_local! {
-    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in a
-    /// thread-local itself. Nothing leaks: `current::Entered` takes out what it has put in.
+    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in
+    /// a thread-local itself. Nothing leaks: `current::Entered` takes out what it has put in.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Tasks>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::packed::Block;
 use super::{Entry, Header, JsonLines, Sink};
-use crate::event::Event as Told;
+use crate::base::event::Event as Emitted;
 
 /// Keeps entries in memory: all of them, or the last so many. Clones share what they keep, so that
 /// one can be given to a runtime and the other asked.
@@ -99,7 +99,7 @@ impl Memory {
     }
 
     /// As [`Sink::record`], but the entry is never made.
-    pub(super) fn keep(&self, seq: u64, t: Duration, told: &Told, start: Instant) {
+    pub(super) fn keep(&self, seq: u64, t: Duration, told: &Emitted, start: Instant) {
         self.kept.borrow_mut().block().push(seq, t, told, start);
     }
 }

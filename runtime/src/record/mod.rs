@@ -45,12 +45,14 @@
 
 mod entry;
 mod json_lines;
+mod kinds;
 mod memory;
 mod packed;
 mod read;
 mod recorder;
 mod sink;
 mod trace;
+mod words;
 
 pub use entry::{Cause, Entry, Event, Header, Place, Unknown};
 pub use json_lines::JsonLines;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::entry::since;
 use super::sink::{Sink, Target, complain};
 use super::{Entry, Event, Header, Memory, trace};
-use crate::base::event::{Event as Told, Listener};
+use crate::base::event::{Event as Emitted, Listener};
 use crate::base::panics::catch_and_report;
 use crate::event_loop::EventLoop;
 use crate::task::Id;
@@ -79,7 +79,7 @@ pub(crate) fn listener(
 
 impl Recorder {
     /// The one place where an event gets its number and its time.
-    fn record(&self, told: &Told) {
+    fn record(&self, told: &Emitted) {
         if self.memories.is_empty() && !self.has_sinks.get() {
             return;
         }
@@ -94,7 +94,7 @@ impl Recorder {
     }
 
     #[inline(never)]
-    fn give(&self, seq: u64, t: Duration, told: &Told) {
+    fn give(&self, seq: u64, t: Duration, told: &Emitted) {
         let mut sinks = self.sinks.take();
         let mut entry = Some(Entry { seq, t, event: Event::keep(told, self.start) });
         let mut at = 0;
@@ -116,11 +116,11 @@ impl Recorder {
 
     /// Reads the clock, unless the event is one step with the one before: a task that yields parks
     /// and is woken, and nothing lies between.
-    fn time_of(&self, told: &Told) -> Duration {
+    fn time_of(&self, told: &Emitted) -> Duration {
         let parked = self.parked.take();
         match *told {
-            Told::Wake { task, .. } if parked == Some(task) => return self.last.get(),
-            Told::Pending { task, .. } => self.parked.set(Some(task)),
+            Emitted::Wake { task, .. } if parked == Some(task) => return self.last.get(),
+            Emitted::Pending { task, .. } => self.parked.set(Some(task)),
             _ => {}
         }
         let t = since(self.start, self.event_loop.clock.now());

@@ -14,7 +14,9 @@ use std::rc::Rc;
 use clap::Parser;
 use clap::error::ErrorKind;
 use popleft::Runtime;
-use popleft::sim::{Deadlock, Failure, FailureKind, Options, Report, Schedule, Sim, explore};
+use popleft::sim::{
+    Deadlock, ExploreOptions, ExploreReport, Failure, FailureKind, Schedule, Sim, explore,
+};
 use serde::Serialize;
 
 use crate::cli::{self, SimOptions, TraceOption};
@@ -38,7 +40,7 @@ pub struct Demo {
     /// Its command line, as far as it has to be repeated to have the same program.
     command: String,
     mended: bool,
-    options: Options,
+    options: ExploreOptions,
     program: Program,
 }
 
@@ -58,7 +60,7 @@ pub struct Run {
 
 /// All schedules, or as many as there was time for, and each failure with its story.
 pub struct Found {
-    pub report: Report,
+    pub report: ExploreReport,
     pub failures: Vec<(Schedule, Run)>,
 }
 
@@ -74,7 +76,10 @@ impl Demo {
         Demo {
             command: command.into(),
             mended,
-            options: Options::new().max_schedules(10_000).random(1_000).skip_equivalent(false),
+            options: ExploreOptions::new()
+                .max_schedules(10_000)
+                .random(1_000)
+                .skip_equivalent(false),
             program: Box::new(move |mended, story| Box::pin(program(mended, story))),
         }
     }
@@ -185,8 +190,8 @@ impl fmt::Display for Run {
 }
 
 /// What was searched, and whether that is a proof.
-fn how_many(report: &Report) -> String {
-    let Report { schedules, skipped, .. } = report;
+fn how_many(report: &ExploreReport) -> String {
+    let ExploreReport { schedules, skipped, .. } = report;
     match (report.complete, report.skipping) {
         (true, false) => format!("All {schedules} schedules ran"),
         (true, true) => format!(
@@ -343,7 +348,7 @@ impl BugOptions {
     /// When the schedule does not fit, or it cannot be written.
     pub fn show_run(&self, demo: &Demo, sim: &Sim, out: &mut impl Write) -> anyhow::Result<()> {
         let run = demo.run_in(sim).map_err(|failure| match failure.kind {
-            FailureKind::Misfit(why) => anyhow::Error::msg(why),
+            FailureKind::ScheduleMismatch(why) => anyhow::Error::msg(why),
             _ => failure.into(),
         })?;
         match self.json {

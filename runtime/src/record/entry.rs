@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::base::event;
 
-/// The first line of a recording: what it is, and what one has to know to read it.
+/// The first line of a recording: what it is, and what is needed to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Header {
@@ -85,7 +85,7 @@ pub struct Place(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    /// A line of this program. Its text is made when somebody wants to see it.
+    /// A line of this program. Its text is made when it is printed.
     Live(event::Place),
     /// It was read. Behind a thin pointer, since every entry has room for it.
     Text(Arc<Box<str>>),

@@ -13,7 +13,9 @@ use std::rc::Rc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use popleft::sim::{Deadlock, Failure, FailureKind, Options, Report, Schedule, Sim, explore};
+use popleft::sim::{
+    Deadlock, ExploreOptions, ExploreReport, Failure, FailureKind, Schedule, Sim, explore,
+};
 use popleft::{Runtime, task};
 use serde::Serialize;
 
@@ -45,7 +47,7 @@ pub struct Demo {
     /// The part of its command line that has to be repeated for the same program.
     command: String,
     fixed: bool,
-    options: Options,
+    options: ExploreOptions,
     program: Program,
 }
 
@@ -66,7 +68,7 @@ pub struct Run {
 /// What a search of all schedules, or of as many as it was allowed, has found: each failure with
 /// its story.
 pub struct Found {
-    pub report: Report,
+    pub report: ExploreReport,
     pub failures: Vec<(Schedule, Run)>,
 }
 
@@ -82,7 +84,10 @@ impl Demo {
         Demo {
             command: command.into(),
             fixed,
-            options: Options::new().max_schedules(10_000).random(1_000).skip_equivalent(false),
+            options: ExploreOptions::new()
+                .max_schedules(10_000)
+                .random(1_000)
+                .skip_equivalent(false),
             program: Box::new(move |fixed, story| Box::pin(program(fixed, story))),
         }
     }
@@ -195,8 +200,8 @@ impl fmt::Display for Run {
 }
 
 /// What was searched, and whether that is a proof.
-fn how_many(report: &Report) -> String {
-    let Report { schedules, skipped, .. } = report;
+fn how_many(report: &ExploreReport) -> String {
+    let ExploreReport { schedules, skipped, .. } = report;
     match (report.complete, report.skipping) {
         (true, false) => format!("All {schedules} schedules ran"),
         (true, true) => format!(
@@ -355,7 +360,7 @@ impl BugOptions {
     /// When the schedule does not fit, or it cannot be written.
     pub fn show_run(&self, demo: &Demo, sim: &Sim, out: &mut impl Write) -> anyhow::Result<()> {
         let run = demo.run_in(sim).map_err(|failure| match failure.kind {
-            FailureKind::Misfit(why) => anyhow::Error::msg(why),
+            FailureKind::ScheduleMismatch(why) => anyhow::Error::msg(why),
             _ => failure.into(),
         })?;
         if self.json { show_json(&run, out) } else { Ok(write!(out, "{run}")?) }

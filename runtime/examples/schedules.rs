@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "an example may print")]
 use std::time::Instant;
 
-use popleft::sim::{Options, explore};
+use popleft::sim::{ExploreOptions, explore};
 use popleft::{spawn, yield_now};
 
 /// Two tasks of four yields.
@@ -23,7 +23,7 @@ fn main() {
     let start = Instant::now();
     let mut schedules = 0;
     while start.elapsed().as_secs_f64() < 2.0 {
-        let report = explore(Options::new(), program);
+        let report = explore(ExploreOptions::new(), program);
         assert!(report.complete && report.failures.is_empty());
         schedules += report.schedules;
     }

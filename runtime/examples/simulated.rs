@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use popleft::net::{TcpListener, TcpStream};
-use popleft::sim::{self, Options, Sim, explore};
+use popleft::sim::{self, ExploreOptions, Sim, explore};
 use popleft::time::{sleep, timeout};
 use popleft::{spawn, spawn_blocking};
 
@@ -50,7 +50,7 @@ fn main() {
         Some("real") => popleft::run(program()),
         Some("simulated") => {
             Sim::new().seed(7).run(program_with_signal());
-            explore(Options::new().max_schedules(100), program_with_signal).assert_ok();
+            explore(ExploreOptions::new().max_schedules(100), program_with_signal).assert_ok();
         }
         _ => {
             eprintln!("how shall it run? say `real` or `simulated`");

@@ -282,7 +282,7 @@ fn many_results_wake_the_loop_once() {
     let runtime = Runtime::builder()
         .pool_size(4)
         .listener(move |event| {
-            if let Event::Wait { at_most: None } = event {
+            if let Event::Wait { at_most: None, .. } = event {
                 count.set(count.get() + 1);
             }
         })
@@ -317,7 +317,7 @@ fn each_job_is_told_when_it_goes_and_when_it_comes_back() {
     let runtime = Runtime::builder()
         .listener(move |event| match event {
             Event::JobSubmit { task, .. } => kept.borrow_mut().push(("submit", *task)),
-            Event::JobDone { task } => kept.borrow_mut().push(("done", *task)),
+            Event::JobDone { task, .. } => kept.borrow_mut().push(("done", *task)),
             _ => {}
         })
         .build()

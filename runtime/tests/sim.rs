@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_lite::future::zip;
 use popleft::event::{Event, Why};
-use popleft::sim::{self, Failure, FailureKind, Options, Schedule, Shared, Sim, explore};
+use popleft::sim::{self, ExploreOptions, Failure, FailureKind, Schedule, Shared, Sim, explore};
 use popleft::sync::Mutex;
 use popleft::time::{self, interval, sleep, timeout};
 use popleft::{Handle, JoinHandle, spawn, spawn_blocking, yield_now};
@@ -123,7 +123,7 @@ fn jobs_take_their_time_all_at_once() {
     Sim::new().job_time(MINUTE).run(async {
         let ran: Log<&str> = Log::default();
         let slow = spawn_blocking(|| "slow");
-        sim::takes(SECOND);
+        sim::next_job_takes(SECOND);
         let quick = spawn_blocking(|| "quick");
         let other = spawn_blocking(|| "as slow");
         for (job, name) in [(slow, "slow"), (quick, "quick"), (other, "as slow")] {
@@ -421,7 +421,7 @@ fn a_schedule_that_does_not_fit_is_refused() {
         ("0,0,0,0,0,0,0,0", "it holds 8 choices, but more than one task was ready only"),
     ] {
         let failure = Sim::new().schedule(schedule(text)).try_run(three_tasks()).unwrap_err();
-        assert!(matches!(failure.kind, FailureKind::Misfit(_)), "{failure}");
+        assert!(matches!(failure.kind, FailureKind::ScheduleMismatch(_)), "{failure}");
         assert!(failure.to_string().contains(complaint), "{failure}");
         let told = panic_of(|| Sim::new().schedule(schedule(text)).run(three_tasks()));
         assert!(told.contains(complaint), "{told}");
@@ -435,7 +435,7 @@ fn it_runs_alone_on_its_thread() {
     let nested = "cannot simulate inside a runtime";
     let inside = |inner: fn()| panic_of(|| popleft::run(async { inner() }));
     assert!(inside(|| Sim::new().run(async {})).contains(nested));
-    assert!(inside(|| drop(explore(Options::new(), || async {}))).contains(nested));
+    assert!(inside(|| drop(explore(ExploreOptions::new(), || async {}))).contains(nested));
     let both = panic_of(|| Sim::new().run(async { Sim::new().run(async {}) }));
     assert!(both.contains(nested), "{both}");
     let real = panic_of(|| Sim::new().run(async { popleft::run(async {}) }));
@@ -449,7 +449,7 @@ fn it_runs_alone_on_its_thread() {
     );
     assert!(panic_of(|| sim::raise(2)).contains("no simulation is running"));
     assert_eq!(sim::schedule(), None);
-    sim::takes(YEAR);
+    sim::next_job_takes(YEAR);
 }
 
 #[test]
@@ -479,7 +479,7 @@ fn who_spins_for_ever_is_stopped() {
         }
     };
     let failure = Sim::new().max_turns(1_000).try_run(spins).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Endless);
+    assert_eq!(failure.kind, FailureKind::TurnLimit);
 }
 
 #[test]
@@ -547,7 +547,7 @@ fn tasks_that_are_left_are_dropped_while_the_world_still_is() {
             let _wakes = Wakes(Some(waker), flag);
             pending::<()>().await;
         }));
-        sim::takes(YEAR);
+        sim::next_job_takes(YEAR);
         drop(spawn_blocking(|| unreachable!("the run is over long before")));
         assert!(timeout(SECOND, pending::<()>()).await.is_err());
     });
@@ -640,7 +640,7 @@ type Program = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
 #[test]
 fn a_panic_in_a_drop_is_a_failure_like_any_other() {
     for (what, program) in dropped_panics() {
-        let report = explore(Options::new(), &program);
+        let report = explore(ExploreOptions::new(), &program);
         assert!(!report.failures.is_empty(), "{what}: {report}");
         for failure in &report.failures {
             assert!(matches!(&failure.kind, FailureKind::Panic(text) if text.contains(what)));
@@ -673,7 +673,7 @@ fn a_panic_in_a_drop_depends_on_the_schedule_like_any_other() {
         yield_now().await;
     };
     Sim::new().run(program());
-    let report = explore(Options::new(), program);
+    let report = explore(ExploreOptions::new(), program);
     let [failure] = &report.failures[..] else { panic!("{report}") };
     assert!(failure.to_string().contains("it was still armed"), "{failure}");
     assert!(Sim::new().schedule(failure.schedule.clone()).try_run(program()).is_err());
@@ -811,7 +811,7 @@ fn joins_and_locks_make_a_circle_together() {
 #[test]
 fn every_interleaving_is_tried_and_each_once() {
     let seen: Log<String> = Log::default();
-    let report = explore(Options::new(), || {
+    let report = explore(ExploreOptions::new(), || {
         let (seen, log) = (seen.clone(), Rc::new(RefCell::new(String::new())));
         async move {
             let tasks = ["a", "b"].map(|name| {
@@ -841,7 +841,7 @@ fn every_interleaving_is_tried_and_each_once() {
 fn the_number_of_schedules_is_that_of_the_orders() {
     // Nobody joins them, and the main task sleeps until they are done: n! orders.
     for (tasks, orders) in [(1, 1), (2, 2), (3, 6), (4, 24), (5, 120)] {
-        let report = explore(Options::new(), || async move {
+        let report = explore(ExploreOptions::new(), || async move {
             for _ in 0..tasks {
                 drop(spawn(async {}));
             }
@@ -869,7 +869,7 @@ async fn lost_update() {
 
 #[test]
 fn a_lost_update_is_found_with_a_schedule_that_shows_it_again() {
-    let report = explore(Options::new(), lost_update);
+    let report = explore(ExploreOptions::new(), lost_update);
     assert!(report.complete);
     let [failure] = &report.failures[..] else { panic!("{report}") };
     assert!(failure.to_string().contains("an update was lost"), "{failure}");
@@ -889,7 +889,7 @@ fn a_lost_update_is_found_with_a_schedule_that_shows_it_again() {
 #[test]
 fn the_shortest_schedule_is_kept() {
     // Wrong only when the last of three goes first: one choice is enough to show it.
-    let report = explore(Options::new(), || async {
+    let report = explore(ExploreOptions::new(), || async {
         let first = Rc::new(Cell::new(None));
         for n in 0..3 {
             let first = first.clone();
@@ -907,7 +907,7 @@ fn the_shortest_schedule_is_kept() {
 
 #[test]
 fn a_correct_program_is_proved_correct() {
-    let report = explore(Options::new(), || async {
+    let report = explore(ExploreOptions::new(), || async {
         let count = Rc::new(Mutex::new(0));
         let tasks = [(); 3].map(|()| {
             let count = count.clone();
@@ -943,7 +943,7 @@ async fn philosophers(first_fork: impl Fn(usize) -> usize) {
 
 #[test]
 fn philosophers_starve_unless_one_of_them_takes_the_other_fork_first() {
-    let report = explore(Options::new(), || philosophers(|seat| seat));
+    let report = explore(ExploreOptions::new(), || philosophers(|seat| seat));
     assert!(report.complete);
     let [failure] = &report.failures[..] else { panic!("{report}") };
     let mut circle: Vec<_> = deadlock_of(failure).circle.iter().map(|id| id.number()).collect();
@@ -952,14 +952,15 @@ fn philosophers_starve_unless_one_of_them_takes_the_other_fork_first() {
     // In the order of the real loop each takes its first fork, and then they wait.
     assert_eq!(failure.schedule, Schedule::default());
 
-    let report = explore(Options::new(), || philosophers(|seat| if seat == 2 { 0 } else { seat }));
+    let report =
+        explore(ExploreOptions::new(), || philosophers(|seat| if seat == 2 { 0 } else { seat }));
     report.assert_ok();
     assert!(report.complete, "{report}");
 }
 
 #[test]
 fn different_failures_are_told_apart() {
-    let report = explore(Options::new(), || async {
+    let report = explore(ExploreOptions::new(), || async {
         let order: Log<char> = Log::default();
         for name in ['a', 'b', 'c'] {
             let order = order.clone();
@@ -993,7 +994,7 @@ fn different_failures_are_told_apart() {
 
 #[test]
 fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
-    let unjoined = explore(Options::new(), || async {
+    let unjoined = explore(ExploreOptions::new(), || async {
         drop(spawn(async { panic!("into the void") }));
         yield_now().await;
     });
@@ -1005,7 +1006,7 @@ fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
         yield_now().await;
     });
     assert!(alone.unwrap_err().to_string().contains("never joined"));
-    let handled = explore(Options::new(), || async {
+    let handled = explore(ExploreOptions::new(), || async {
         let broken = spawn(async { panic!("as expected") });
         assert!(broken.await.unwrap_err().is_panic());
     });
@@ -1015,7 +1016,7 @@ fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
 #[test]
 fn jobs_and_timers_are_part_of_what_is_explored() {
     let orders: Rc<RefCell<BTreeSet<String>>> = Rc::default();
-    let report = explore(Options::new().job_time(SECOND), || {
+    let report = explore(ExploreOptions::new().job_time(SECOND), || {
         let orders = orders.clone();
         async move {
             let log = Rc::new(RefCell::new(String::new()));
@@ -1052,9 +1053,9 @@ fn beyond_the_bound_it_goes_on_at_random() {
         sleep(SECOND).await;
         assert_ne!(first.get(), Some(7));
     };
-    let bounded = explore(Options::new().max_schedules(50).random(0), program);
+    let bounded = explore(ExploreOptions::new().max_schedules(50).random(0), program);
     assert_eq!((bounded.schedules, bounded.complete, bounded.failures.len()), (50, false, 0));
-    let options = Options::new().max_schedules(50).random(100).seed(3);
+    let options = ExploreOptions::new().max_schedules(50).random(100).seed(3);
     let beyond = explore(options.clone(), program);
     assert_eq!((beyond.schedules, beyond.complete, beyond.failures.len()), (150, false, 1));
     assert_eq!(explore(options, program), beyond, "the same seed");
@@ -1068,19 +1069,20 @@ fn beyond_the_bound_it_goes_on_at_random() {
 
 #[test]
 fn a_run_that_does_not_end_is_a_failure() {
-    let report = explore(Options::new().max_turns(50).max_schedules(5).random(5), || async {
-        loop {
-            yield_now().await;
-        }
-    });
+    let report =
+        explore(ExploreOptions::new().max_turns(50).max_schedules(5).random(5), || async {
+            loop {
+                yield_now().await;
+            }
+        });
     assert_eq!(report.failures.len(), 1);
-    assert_eq!(report.failures[0].kind, FailureKind::Endless);
+    assert_eq!(report.failures[0].kind, FailureKind::TurnLimit);
 }
 
 #[test]
 fn a_program_that_is_not_the_same_again_is_refused() {
     let run = Cell::new(0);
-    let report = explore(Options::new(), || {
+    let report = explore(ExploreOptions::new(), || {
         run.set(run.get() + 1);
         let tasks = run.get();
         async move {
@@ -1096,13 +1098,13 @@ fn a_program_that_is_not_the_same_again_is_refused() {
 }
 
 /// Whatever a search makes of this program, it must not be a proof.
-fn is_found_out(options: Options, program: impl Fn() -> Pin<Box<dyn Future<Output = ()>>>) {
+fn is_found_out(options: ExploreOptions, program: impl Fn() -> Pin<Box<dyn Future<Output = ()>>>) {
     let report = explore(options, program);
     assert!(!report.complete, "{report}");
     let told = report.to_string();
     assert!(told.contains("which is not all"), "{told}");
-    let misfit = |failure: &&Failure| matches!(failure.kind, FailureKind::Misfit(_));
-    let found = report.failures.iter().find(misfit).unwrap_or_else(|| panic!("{told}"));
+    let mismatch = |failure: &&Failure| matches!(failure.kind, FailureKind::ScheduleMismatch(_));
+    let found = report.failures.iter().find(mismatch).unwrap_or_else(|| panic!("{told}"));
     let expected = "the program does not do the same again under the same schedule: ";
     assert!(found.kind.to_string().starts_with(expected), "{told}");
     assert!(found.kind.to_string().contains("in one run") || told.contains("one run "), "{told}");
@@ -1118,12 +1120,12 @@ fn by_hash(n: usize) -> usize {
 fn what_depends_on_the_order_of_a_hash_set_is_found_out_and_never_proved() {
     for _ in 0..100 {
         // Another number of tasks, or the same number in another order.
-        is_found_out(Options::new(), || {
+        is_found_out(ExploreOptions::new(), || {
             Box::pin(async {
                 join_all((0..=by_hash(3)).map(|_| spawn(yield_now()))).await;
             })
         });
-        is_found_out(Options::new(), || {
+        is_found_out(ExploreOptions::new(), || {
             Box::pin(async {
                 let first = by_hash(2);
                 let tasks = [0, 1].map(|n| {
@@ -1137,13 +1139,13 @@ fn what_depends_on_the_order_of_a_hash_set_is_found_out_and_never_proved() {
             })
         });
         // Another time, and nothing else.
-        is_found_out(Options::new(), || {
+        is_found_out(ExploreOptions::new(), || {
             Box::pin(async {
                 sleep(SECOND * (1 + by_hash(8) as u32)).await;
             })
         });
         // One schedule, which fails now and then.
-        is_found_out(Options::new(), || {
+        is_found_out(ExploreOptions::new(), || {
             Box::pin(async {
                 assert!(by_hash(2) == 0, "by chance");
             })
@@ -1153,7 +1155,7 @@ fn what_depends_on_the_order_of_a_hash_set_is_found_out_and_never_proved() {
 
 #[test]
 fn what_uses_other_data_at_every_run_is_found_out_also_where_it_changes_no_order() {
-    for options in [Options::new(), Options::new().declares_all(true)] {
+    for options in [ExploreOptions::new(), ExploreOptions::new().declares_all(true)] {
         is_found_out(options, || {
             Box::pin(async {
                 let cells = Rc::new([(); 2].map(|()| Shared::new(0)));
@@ -1173,7 +1175,7 @@ fn what_uses_other_data_at_every_run_is_found_out_also_where_it_changes_no_order
 #[test]
 fn what_differs_only_in_runs_at_random_is_found_out_too() {
     let runs = Cell::new(0);
-    is_found_out(Options::new().max_schedules(1), || {
+    is_found_out(ExploreOptions::new().max_schedules(1), || {
         runs.set(runs.get() + 1);
         // The first schedule is made 32 times, and so is not to blame.
         let tasks = if runs.get() > 32 { 2 + runs.get() % 2 } else { 2 };
@@ -1187,7 +1189,7 @@ fn what_differs_only_in_runs_at_random_is_found_out_too() {
 #[test]
 fn a_failure_that_was_seen_before_the_difference_is_kept() {
     let failed = Rc::new(Cell::new(0));
-    let report = explore(Options::new(), || {
+    let report = explore(ExploreOptions::new(), || {
         // The run that fails first, and its repeat, are as they should be.
         let tasks = if failed.get() < 2 { 3 } else { 5 };
         let failed = failed.clone();
@@ -1208,7 +1210,10 @@ fn a_failure_that_was_seen_before_the_difference_is_kept() {
     });
     assert!(!report.complete);
     let kinds: Vec<_> = report.failures.iter().map(|failure| &failure.kind).collect();
-    assert!(matches!(kinds[..], [FailureKind::Panic(_), FailureKind::Misfit(_)]), "{report}");
+    assert!(
+        matches!(kinds[..], [FailureKind::Panic(_), FailureKind::ScheduleMismatch(_)]),
+        "{report}"
+    );
 }
 
 #[test]
@@ -1216,7 +1221,7 @@ fn every_run_is_made_twice_and_the_first_thirty_two_times() {
     let runs = Cell::new(0);
     for tasks in [1, 2, 3, 4] {
         runs.set(0);
-        let report = explore(Options::new(), || {
+        let report = explore(ExploreOptions::new(), || {
             runs.set(runs.get() + 1);
             async move { join_all((0..tasks).map(|_| spawn(yield_now()))).await }
         });
@@ -1266,7 +1271,7 @@ fn last_words(test: &str) -> Option<String> {
 fn a_panic_that_ends_the_process_leaves_its_messages_and_the_schedule() {
     let test = "a_panic_that_ends_the_process_leaves_its_messages_and_the_schedule";
     let Some(said) = last_words(test) else {
-        explore(Options::new(), double_panic);
+        explore(ExploreOptions::new(), double_panic);
         return;
     };
     let first = said.find("the first panic").unwrap_or_else(|| panic!("{said}"));
@@ -1282,7 +1287,7 @@ fn the_schedule_of_a_run_that_ends_the_process_has_it_again() {
     let test = "the_schedule_of_a_run_that_ends_the_process_has_it_again";
     let Some(said) = last_words(test) else {
         // Only in the other order than the real loop's.
-        explore(Options::new(), || async {
+        explore(ExploreOptions::new(), || async {
             let order: Log<u32> = Log::default();
             let tasks = [1, 2, 3].map(|n| {
                 let order = order.clone();
@@ -1329,7 +1334,7 @@ fn a_panic_in_a_drop_that_is_caught_there_ends_nothing_and_prints_nothing() {
         }
     }
     let Some(stderr) = child::stderr_of(test) else {
-        let report = explore(Options::new(), || async {
+        let report = explore(ExploreOptions::new(), || async {
             let _careful = Careful;
             panic!("the first panic");
         });
@@ -1345,9 +1350,9 @@ fn a_panic_in_a_drop_that_is_caught_there_ends_nothing_and_prints_nothing() {
 fn panics_of_explored_runs_are_silent_and_others_are_not() {
     let test = "panics_of_explored_runs_are_silent_and_others_are_not";
     let Some(stderr) = child::stderr_of(test) else {
-        let report = explore(Options::new(), lost_update);
+        let report = explore(ExploreOptions::new(), lost_update);
         assert_eq!(report.failures.len(), 1);
-        let report = explore(Options::new(), || async {
+        let report = explore(ExploreOptions::new(), || async {
             drop(spawn(async { panic!("quiet too") }));
             let lock = Mutex::new(());
             let _held = lock.lock().await;
@@ -1367,7 +1372,7 @@ fn panics_of_explored_runs_are_silent_and_others_are_not() {
 fn a_panic_of_another_thread_stays_loud_meanwhile() {
     let test = "a_panic_of_another_thread_stays_loud_meanwhile";
     let Some(stderr) = child::stderr_of(test) else {
-        explore(Options::new(), || async {
+        explore(ExploreOptions::new(), || async {
             let other = std::thread::spawn(|| panic!("heard from another thread"));
             assert!(other.join().is_err());
         })
@@ -1645,19 +1650,19 @@ fn compare(tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
 
 /// The same for programs of at most so many schedules.
 fn compare_within(most: u64, tasks: &[Vec<Does>]) -> Option<[u64; 3]> {
-    let explore_with = |options: Options| {
+    let explore_with = |options: ExploreOptions| {
         let seen = Rc::new(RefCell::new(BTreeSet::new()));
         let options = options.max_schedules(most).random(0);
         let report = explore(options, || made_up(tasks.to_vec(), seen.clone()));
         let kinds: BTreeSet<_> = report.failures.iter().map(kind_of).collect();
         (report, kinds, seen.take())
     };
-    let (all, all_kinds, all_seen) = explore_with(Options::new().skip_equivalent(false));
+    let (all, all_kinds, all_seen) = explore_with(ExploreOptions::new().skip_equivalent(false));
     if !all.complete {
         return None;
     }
     let mut ran = [all.schedules, 0, 0];
-    let skipping = [Options::new(), Options::new().declares_all(true)];
+    let skipping = [ExploreOptions::new(), ExploreOptions::new().declares_all(true)];
     for (options, ran) in skipping.into_iter().zip(&mut ran[1..]) {
         let (some, some_kinds, some_seen) = explore_with(options);
         *ran = some.schedules;
@@ -1767,7 +1772,7 @@ async fn dinner(diners: usize, forks_of: impl Fn(usize) -> (usize, usize)) {
 fn five_philosophers_are_proved_to_starve_or_not_to() {
     let left_first = |me| (me, (me + 1) % 5);
     let low_first = |me| if me == 4 { (0, 4) } else { (me, me + 1) };
-    let options = || Options::new().declares_all(true).max_schedules(20_000).random(0);
+    let options = || ExploreOptions::new().declares_all(true).max_schedules(20_000).random(0);
     let broken = explore(options(), || dinner(5, left_first));
     assert!(broken.complete, "{broken}");
     let [failure] = &broken.failures[..] else { panic!("{broken}") };
@@ -1787,7 +1792,7 @@ fn the_end_of_the_main_task_is_never_passed_over() {
         yield_now().await;
     };
     for promise in [false, true] {
-        let report = explore(Options::new().declares_all(promise), program);
+        let report = explore(ExploreOptions::new().declares_all(promise), program);
         assert!(report.complete && report.failures.len() == 1, "{report}");
     }
 }
@@ -1810,7 +1815,7 @@ fn skipping_leaves_few_runs_of_tasks_that_share_nothing() {
         }
     };
     let count = |cells, skip| {
-        let report = explore(Options::new().skip_equivalent(skip), program(cells));
+        let report = explore(ExploreOptions::new().skip_equivalent(skip), program(cells));
         report.assert_ok();
         assert!(report.complete);
         report.schedules
@@ -1827,7 +1832,7 @@ fn skipping_leaves_few_runs_of_tasks_that_share_nothing() {
 fn an_undeclared_use_beside_the_lock_is_never_skipped() {
     // The lock is taken without a wake or any other event: it has to count all the same.
     let orders: Rc<RefCell<BTreeSet<String>>> = Rc::default();
-    let report = explore(Options::new(), || {
+    let report = explore(ExploreOptions::new(), || {
         let orders = orders.clone();
         async move {
             let lock = Rc::new(Mutex::new(String::new()));
@@ -1851,7 +1856,7 @@ fn an_undeclared_use_beside_the_lock_is_never_skipped() {
 #[test]
 fn a_lock_that_is_taken_and_kept_is_never_skipped() {
     let outcomes: Rc<RefCell<BTreeSet<[bool; 2]>>> = Rc::default();
-    let report = explore(Options::new(), || {
+    let report = explore(ExploreOptions::new(), || {
         let outcomes = outcomes.clone();
         async move {
             let lock = Rc::new(Mutex::new(()));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_lite::future::zip;
 use popleft::event::Why;
 use popleft::net::{Async, TcpListener, TcpStream, UnixStream, lookup_host};
-use popleft::sim::{self, FailureKind, Link, Network, Options, Sim, explore, on_host};
+use popleft::sim::{self, ExploreOptions, FailureKind, Link, Network, Sim, explore, on_host};
 use popleft::time::{sleep, timeout};
 use popleft::{spawn, yield_now};
 
@@ -466,7 +466,7 @@ fn a_seed_makes_the_same_run_again() {
 #[test]
 fn all_schedules_can_be_tried_over_a_network() {
     let network = Network::new().other_links(Link::new().latency(ms(1)));
-    let report = explore(Options::new().network(network), || async {
+    let report = explore(ExploreOptions::new().network(network), || async {
         let listener = TcpListener::bind("127.0.0.1:80").await.unwrap();
         let clients = [1, 2].map(|number: u8| {
             spawn(async move {

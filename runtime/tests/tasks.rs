@@ -41,7 +41,7 @@ fn watched() -> (Runtime, Log<Event>) {
 fn polls(events: &Log<Event>) -> HashMap<Id, usize> {
     let mut polls = HashMap::new();
     for event in &*events.borrow() {
-        if let Event::Poll { task } = event {
+        if let Event::Poll { task, .. } = event {
             *polls.entry(*task).or_default() += 1;
         }
     }

@@ -374,7 +374,7 @@ fn a_loop_that_spins_hears_of_everything_without_ever_sleeping() {
     let runtime = Runtime::builder()
         .spin(HOUR)
         .listener(move |event| {
-            if let Event::Wait { at_most } = event {
+            if let Event::Wait { at_most, .. } = event {
                 heard.set(heard.get() || *at_most != Some(Duration::ZERO));
             }
         })
@@ -405,7 +405,7 @@ fn a_loop_that_spins_sleeps_when_its_time_is_over() {
     let runtime = Runtime::builder()
         .spin(Duration::from_micros(50))
         .listener(move |event| {
-            if let Event::Wait { at_most } = event {
+            if let Event::Wait { at_most, .. } = event {
                 heard.set(heard.get() + usize::from(*at_most != Some(Duration::ZERO)));
             }
         })

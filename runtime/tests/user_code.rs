@@ -323,7 +323,7 @@ fn a_sleep_whose_time_has_passed_between_two_runs_is_not_waited_for() {
     let heard = slept.clone();
     let runtime = Runtime::builder()
         .listener(move |event| {
-            if let Event::Wait { at_most } = event {
+            if let Event::Wait { at_most, .. } = event {
                 heard.set(heard.get() || *at_most != Some(Duration::ZERO));
             }
         })

@@ -5,6 +5,7 @@
 //! flag.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,140 +17,164 @@ use super::panics::catch_and_report;
 pub use super::place::{Place, Why};
 
 /// One thing that happened in a run.
+///
+/// As the runtime emits it, it is for this moment and this thread: a task is an [`Id`], a time an
+/// [`Instant`], a place a line of this program. In a recording the same event has types that last:
+/// [`record::Event`](crate::record::Event).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Event {
-    /// A task was created. It is at the right end of the deque, or waits for the job that it was
-    /// created for.
+pub enum Event<Task = Id, Time = Instant, At = Place, Other = Infallible> {
+    /// A task was made. It stands at the right end of the deque, or waits for the job that it was
+    /// made for.
+    #[non_exhaustive]
     Spawn {
         /// The new task.
-        task: Id,
+        task: Task,
         /// What spawned it: another task, another thread, or code outside any turn.
-        by: Cause,
-        /// Its name, if it was given one.
+        by: Cause<Task>,
+        /// The name that it was given.
         name: Option<Arc<str>>,
         /// The line that spawned it.
-        at: Place,
+        at: At,
     },
-    /// A task was taken from the left end of the deque and is being polled.
+    /// A task was taken from the left end of the deque and is polled.
+    #[non_exhaustive]
     Poll {
         /// The task whose turn it is.
-        task: Id,
+        task: Task,
     },
-    /// The task's turn is over and the task is not finished.
+    /// The task's turn is over and it is not finished.
+    #[non_exhaustive]
     Pending {
-        /// The task that parked, or that only yielded.
-        task: Id,
+        /// The task that parks, or that only yielded.
+        task: Task,
         /// What it waits for.
         why: Why,
-        /// The number of the task that it waits for: the one it joins, or the one that holds the
-        /// lock. `None` when it waits for something else, or when the holder is not known.
+        /// The task whose end, or whose lock, it waits for, if the runtime knows which. Only its
+        /// number: a lock does not keep more of its holder.
         on: Option<u32>,
         /// The line of the `await`.
-        at: Place,
+        at: At,
     },
     /// The task is finished.
+    #[non_exhaustive]
     Done {
         /// The task that ended.
-        task: Id,
+        task: Task,
         /// How it ended.
         how: End,
     },
-    /// A task that was not in the deque was put at its right end.
+    /// A task that was not in the deque is put at its right end.
+    #[non_exhaustive]
     Wake {
-        /// The task that was woken.
-        task: Id,
+        /// The task that will have a turn.
+        task: Task,
         /// What woke it.
-        by: Cause,
+        by: Cause<Task>,
     },
-    /// The reactor started to watch a file descriptor.
+    /// A file descriptor is watched from now on.
+    #[non_exhaustive]
     Register {
         /// Its number among all that this loop has watched.
         source: usize,
         /// The task whose turn it is.
-        task: Option<Id>,
+        task: Option<Task>,
     },
-    /// The reactor stopped watching a file descriptor.
+    /// A file descriptor is no longer watched.
+    #[non_exhaustive]
     Deregister {
         /// Its number among all that this loop has watched.
         source: usize,
         /// The task whose turn it is.
-        task: Option<Id>,
+        task: Option<Task>,
     },
     /// A task tried to read from a file descriptor, or to write to it.
+    #[non_exhaustive]
     Io {
         /// The descriptor's number.
         source: usize,
         /// The task that tried.
-        task: Option<Id>,
-        /// [`Why::Read`] or [`Why::Write`]: what the task waits for if the call would have blocked.
+        task: Option<Task>,
+        /// [`Why::Read`] or [`Why::Write`]: what it will wait for if this would have blocked.
         way: Why,
         /// The outcome.
         found: Found,
         /// The line of the `await`.
-        at: Place,
+        at: At,
     },
     /// The loop looks outside: at I/O, the inbox and the timers.
     LookOutside,
     /// The loop asks the system what is ready, and sleeps if it may.
+    #[non_exhaustive]
     Wait {
         /// How long it may sleep; `None` means without limit.
         at_most: Option<Duration>,
     },
-    /// The wait has returned.
+    /// The loop is back from asking.
+    #[non_exhaustive]
     Woke {
         /// How many sources were ready.
         ready: usize,
     },
-    /// A timer was set.
+    /// A deadline was put among the timers.
+    #[non_exhaustive]
     TimerSet {
         /// Its number among all timers of this loop.
         timer: u32,
         /// The task that set it.
-        task: Option<Id>,
+        task: Option<Task>,
         /// When it is due.
-        deadline: Instant,
+        deadline: Time,
         /// The line of the `await`.
-        at: Place,
+        at: At,
     },
-    /// A timer fired.
+    /// A deadline has come.
+    #[non_exhaustive]
     TimerFired {
         /// Its number, as it was set.
         timer: u32,
-        /// The task that it wakes; `None` when it wakes a waker that is not the runtime's own.
-        task: Option<Id>,
+        /// The task that it wakes; `None` when that is for a waker that is not the runtime's.
+        task: Option<Task>,
         /// When it was due.
-        deadline: Instant,
+        deadline: Time,
     },
-    /// A timer was cancelled before it fired.
+    /// A deadline was taken back before it came.
+    #[non_exhaustive]
     TimerCancelled {
         /// Its number, as it was set.
         timer: u32,
         /// The task that it would have woken; `None` as above.
-        task: Option<Id>,
+        task: Option<Task>,
     },
     /// A job was handed to the thread pool.
+    #[non_exhaustive]
     JobSubmit {
         /// The task that waits for it.
-        task: Id,
-        /// The line that submitted it.
-        at: Place,
+        task: Task,
+        /// The line that wants it done.
+        at: At,
     },
-    /// A thread of the pool has started a job. Reported through the inbox, so slightly after the
-    /// job started.
+    /// A thread of the pool has begun a job. Reported through the inbox, so slightly after the job
+    /// began.
+    #[non_exhaustive]
     JobStart {
         /// The task that waits for it.
-        task: Id,
+        task: Task,
     },
-    /// The result or the panic of a job was delivered to its task.
+    /// The result or the panic of a job has been delivered to its task.
+    #[non_exhaustive]
     JobDone {
         /// The task that waited for it.
-        task: Id,
+        task: Task,
     },
+    /// An event of a kind that this library does not know. Only a recording that a later version
+    /// wrote has such events; the runtime never emits one.
+    Unknown(Other),
 }
 
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum End {
     /// It returned.
     Ok,
@@ -161,10 +186,16 @@ pub enum End {
 
 /// What woke a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// Another task, or the task itself, during its turn.
-    Task(Id),
-    /// A file descriptor that became ready: the number of its source.
+#[cfg_attr(
+    feature = "record",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
+pub enum Cause<Task = Id> {
+    /// Another task, or itself, in its turn.
+    Task(Task),
+    /// A file descriptor that became ready.
     Source(usize),
     /// A timer that fired: its number.
     Timer(u32),
@@ -178,6 +209,7 @@ pub enum Cause {
 
 /// The outcome of one attempt to read or to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Found {
     /// It succeeded, also if only partly or with the end of the stream.
     Done,

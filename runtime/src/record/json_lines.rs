@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::{Entry, Event, Header, Sink};
 
-/// So much is gathered before it is written.
+/// How many bytes are gathered before they are written.
 const BLOCK: usize = 64 * 1024;
 
 /// Writes one JSON object a line: the header, then the entries.
 ///
-/// Lines are gathered and written in blocks, and before each sleep of the loop: whoever reads along
-/// has everything while the loop sleeps. A program that is killed loses what it gathered since.
+/// Lines are gathered and written in blocks, and before each sleep of the loop: a program that reads
+/// along has everything while the loop sleeps. A program that is killed loses what it gathered since.
 ///
 /// ```no_run
 /// use popleft::record::JsonLines;
@@ -50,10 +50,7 @@ impl<W: Write> JsonLines<W> {
     fn add_line(&mut self, line: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.gathered, line)?;
         self.gathered.push(b'\n');
-        match self.gathered.len() < BLOCK {
-            true => Ok(()),
-            false => self.write(),
-        }
+        if self.gathered.len() < BLOCK { Ok(()) } else { self.write() }
     }
 
     fn write(&mut self) -> io::Result<()> {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::packed::Block;
 use super::{Entry, Header, JsonLines, Sink};
-use crate::event::Event as Told;
+use crate::base::event::Event as Emitted;
 
-/// Keeps entries in memory: all of them, or the last so many. Clones share what they keep, so that
-/// one can be given to a runtime and the other asked.
+/// Keeps entries in memory: all of them, or only the last ones. Clones share their entries, so that
+/// one can be given to a runtime and the other read.
 ///
 /// ```
 /// use popleft::record::Memory;
@@ -23,15 +23,15 @@ use crate::event::Event as Told;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Memory {
-    kept: Rc<RefCell<Kept>>,
+    buffer: Rc<RefCell<Buffer>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Buffer {
     header: Option<Header>,
     /// The blocks that are full, oldest first.
     full: VecDeque<Block>,
-    /// How many entries are in those.
+    /// How many entries are in the full blocks.
     in_full: usize,
     newest: Block,
     most: usize,
@@ -50,29 +50,29 @@ impl Memory {
 
     fn with(most: usize) -> Memory {
         let (header, full, in_full) = Default::default();
-        let kept = Kept { header, full, in_full, newest: Block::new(), most };
-        Memory { kept: Rc::new(RefCell::new(kept)) }
+        let buffer = Buffer { header, full, in_full, newest: Block::new(), most };
+        Memory { buffer: Rc::new(RefCell::new(buffer)) }
     }
 
     /// What has been recorded so far, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
-        let kept = self.kept.borrow();
-        let all = kept.in_full + kept.newest.len();
-        let blocks = kept.full.iter().chain([&kept.newest]);
-        blocks.flat_map(Block::entries).skip(all.saturating_sub(kept.most)).collect()
+        let buffer = self.buffer.borrow();
+        let all = buffer.in_full + buffer.newest.len();
+        let blocks = buffer.full.iter().chain([&buffer.newest]);
+        blocks.flat_map(Block::entries).skip(all.saturating_sub(buffer.most)).collect()
     }
 
     /// The header; `None` before a runtime has been built with this.
     pub fn header(&self) -> Option<Header> {
-        self.kept.borrow().header.clone()
+        self.buffer.borrow().header.clone()
     }
 
     /// Forgets all entries, not the header.
     pub fn clear(&self) {
-        let kept = &mut *self.kept.borrow_mut();
-        kept.full.clear();
-        kept.in_full = 0;
-        kept.newest = Block::new();
+        let buffer = &mut *self.buffer.borrow_mut();
+        buffer.full.clear();
+        buffer.in_full = 0;
+        buffer.newest = Block::new();
     }
 
     /// Writes what has been recorded so far, as the file that [`JsonLines`] would have written.
@@ -95,12 +95,12 @@ impl Memory {
 
 impl Memory {
     pub(super) fn begin_with(&self, header: &Header) {
-        self.kept.borrow_mut().header = Some(header.clone());
+        self.buffer.borrow_mut().header = Some(header.clone());
     }
 
     /// As [`Sink::record`], but the entry is never made.
-    pub(super) fn keep(&self, seq: u64, t: Duration, told: &Told, start: Instant) {
-        self.kept.borrow_mut().block().push(seq, t, told, start);
+    pub(super) fn keep(&self, seq: u64, t: Duration, event: &Emitted, start: Instant) {
+        self.buffer.borrow_mut().block().push(seq, t, event, start);
     }
 }
 
@@ -111,12 +111,12 @@ impl Sink for Memory {
     }
 
     fn record(&mut self, entry: Entry) -> io::Result<()> {
-        self.kept.borrow_mut().block().push_whole(entry);
+        self.buffer.borrow_mut().block().push_whole(entry);
         Ok(())
     }
 }
 
-impl Kept {
+impl Buffer {
     /// A block in which there is room.
     #[inline]
     fn block(&mut self) -> &mut Block {
@@ -126,16 +126,14 @@ impl Kept {
         &mut self.newest
     }
 
-    /// The next block is the oldest one again, if so many entries need not be kept.
+    /// The next block is the oldest one again, if enough entries are kept without it.
     #[cold]
     fn begin_block(&mut self) {
         self.in_full += self.newest.len();
-        let is_spared = |oldest: &Block| self.in_full - oldest.len() >= self.most;
-        let spared = match self.full.front().is_some_and(is_spared) {
-            true => self.full.pop_front(),
-            false => None,
-        };
-        let next = match spared {
+        let can_reuse = |oldest: &Block| self.in_full - oldest.len() >= self.most;
+        let oldest =
+            if self.full.front().is_some_and(can_reuse) { self.full.pop_front() } else { None };
+        let next = match oldest {
             Some(oldest) => {
                 self.in_full -= oldest.len();
                 oldest

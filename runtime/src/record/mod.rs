@@ -1,9 +1,9 @@
 //! A run as a thing: every event of it with its number and its time, kept in memory or in a file,
 //! and read back.
 //!
-//! What the machine tells ([`event`](crate::event)) is for this moment and this thread: its places
+//! What the machine emits ([`event`](crate::event)) is for this moment and this thread: its places
 //! point into the program, its times come from a clock that means nothing elsewhere. An [`Entry`]
-//! is the same event as it can be kept: tasks are numbers, times count from the beginning of the
+//! holds the same event with types that last: tasks are numbers, times count from the beginning of the
 //! recording, places are files and lines. A recording is a [`Header`] and then entries, whether a
 //! [`Sink`] has just been given them or [`read`] has found them in a file.
 //!
@@ -25,7 +25,7 @@
 //! A recording may go into a named pipe (`mkfifo`), to a program that reads along. A pipe is opened
 //! when both sides are there: the program that records waits for the reader when its first runtime is
 //! made, before it listens or prints anything. And a reader that stalls stops the loop, once the pipe
-//! is full: what is recorded is not thrown away, so who records can be no faster than who reads. A
+//! is full: what is recorded is not thrown away, so a program can record no faster than the reader reads. A
 //! reader that goes away ends the recording, and the program goes on.
 //!
 //! Nothing of this exists in a program that was built with `--cfg popleft_bare`: a sink is given
@@ -45,12 +45,14 @@
 
 mod entry;
 mod json_lines;
+mod kinds;
 mod memory;
 mod packed;
 mod read;
 mod recorder;
 mod sink;
 mod trace;
+mod words;
 
 pub use entry::{Cause, Entry, Event, Header, Place, Unknown};
 pub use json_lines::JsonLines;

@@ -13,7 +13,7 @@ use super::{Entry, Header};
 /// No line of a recording is longer: what is longer is something else, and is not read to its end.
 const LONGEST_LINE: u64 = 1024 * 1024;
 
-/// How many characters of what is wrong with a line are told.
+/// How many characters of what is wrong with a line are reported.
 const LONGEST_REASON: usize = 160;
 
 /// Opens a recording.
@@ -88,7 +88,7 @@ impl<R: BufRead> Reader<R> {
                 self.is_cut = true;
                 Ok(None)
             }
-            Err(error) => Err(ReadError::NotAnEntry { line: self.number, why: said(&error) }),
+            Err(error) => Err(ReadError::NotAnEntry { line: self.number, why: reason(&error) }),
         }
     }
 }
@@ -109,13 +109,11 @@ impl<R: BufRead> Iterator for Reader<R> {
 /// The next line with its end, if it has one; nothing at the end of the file.
 fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>, number: u64) -> Result<(), ReadError> {
     let length = lines.take(LONGEST_LINE).read_until(b'\n', line).map_err(ReadError::Io)?;
-    match length as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
-        true => Err(ReadError::NotAnEntry {
-            line: number,
-            why: format!("it is longer than {LONGEST_LINE} bytes"),
-        }),
-        false => Ok(()),
+    if length as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
+        let why = format!("it is longer than {LONGEST_LINE} bytes");
+        return Err(ReadError::NotAnEntry { line: number, why });
     }
+    Ok(())
 }
 
 fn header(line: &[u8]) -> Result<Header, ReadError> {
@@ -128,7 +126,7 @@ fn header(line: &[u8]) -> Result<Header, ReadError> {
     // The version first: a header of another one may look different otherwise too.
     match fields.get("version").and_then(Value::as_u64) {
         Some(Header::VERSION) => serde_json::from_value(Value::Object(fields))
-            .map_err(|error| ReadError::NotAnEntry { line: 1, why: said(&error) }),
+            .map_err(|error| ReadError::NotAnEntry { line: 1, why: reason(&error) }),
         Some(found) => Err(ReadError::Version { found }),
         None => Err(ReadError::NotARecording),
     }
@@ -136,7 +134,7 @@ fn header(line: &[u8]) -> Result<Header, ReadError> {
 
 /// What the parser says, without its own count of lines, of which it always sees one. It quotes
 /// what it found, which may be as long as the line: the beginning is enough to find it by.
-fn said(error: &serde_json::Error) -> String {
+fn reason(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.rfind(" at line ") {
         text.truncate(end);

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::entry::since;
-use super::sink::{Sink, Target, complain};
+use super::sink::{Sink, Target, warn};
 use super::{Entry, Event, Header, Memory, trace};
-use crate::base::event::{Event as Told, Listener};
+use crate::base::event::{Event as Emitted, Listener};
 use crate::base::panics::catch_and_report;
 use crate::event_loop::EventLoop;
 use crate::task::Id;
@@ -29,17 +29,17 @@ struct Recorder {
     has_sinks: Cell<bool>,
 }
 
-/// What a runtime is listened to with: `told` if it was given one, the targets, and a trace if one
-/// is wanted of the whole program.
+/// The listener of a runtime: `other` if it was given one, the targets, and a trace if the whole
+/// program is traced.
 pub(crate) fn listener(
-    told: Option<Listener>,
+    other: Option<Listener>,
     mut targets: Vec<Target>,
     polls_between_looks: u32,
     event_loop: &Rc<EventLoop>,
 ) -> Option<Listener> {
     targets.extend(trace::next());
     if targets.is_empty() {
-        return told;
+        return other;
     }
     let header = Header::new(&event_loop.name, polls_between_looks);
     let (mut memories, mut sinks) = (Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ pub(crate) fn listener(
                 memories.push(memory);
             }
             Target::Sink(mut sink) => {
-                if goes_on(|| sink.begin(&header)) {
+                if call_sink(|| sink.begin(&header)) {
                     sinks.push(sink);
                 } else {
                     catch_and_report(|| drop(sink));
@@ -68,42 +68,42 @@ pub(crate) fn listener(
         has_sinks: Cell::new(!sinks.is_empty()),
         sinks: Cell::new(sinks),
     };
-    Some(match told {
+    Some(match other {
         None => Rc::new(move |event| recorder.record(event)),
-        Some(told) => Rc::new(move |event| {
+        Some(other) => Rc::new(move |event| {
             recorder.record(event);
-            told(event);
+            other(event);
         }),
     })
 }
 
 impl Recorder {
     /// The one place where an event gets its number and its time.
-    fn record(&self, told: &Told) {
+    fn record(&self, event: &Emitted) {
         if self.memories.is_empty() && !self.has_sinks.get() {
             return;
         }
         let seq = self.next.replace(self.next.get() + 1);
-        let t = self.time_of(told);
+        let t = self.time_of(event);
         for memory in &self.memories {
-            memory.keep(seq, t, told, self.start);
+            memory.keep(seq, t, event, self.start);
         }
         if self.has_sinks.get() {
-            self.give(seq, t, told);
+            self.give(seq, t, event);
         }
     }
 
     #[inline(never)]
-    fn give(&self, seq: u64, t: Duration, told: &Told) {
+    fn give(&self, seq: u64, t: Duration, event: &Emitted) {
         let mut sinks = self.sinks.take();
-        let mut entry = Some(Entry { seq, t, event: Event::keep(told, self.start) });
+        let mut entry = Some(Entry { seq, t, event: Event::keep(event, self.start) });
         let mut at = 0;
         while at < sinks.len() {
             // The last one, nearly always the only one, is given the entry itself.
             let is_last = at + 1 == sinks.len();
             let given = if is_last { entry.take() } else { entry.clone() };
             let Some(given) = given else { break };
-            if goes_on(|| sinks[at].record(given)) {
+            if call_sink(|| sinks[at].record(given)) {
                 at += 1;
             } else {
                 let broken = sinks.remove(at);
@@ -116,11 +116,11 @@ impl Recorder {
 
     /// Reads the clock, unless the event is one step with the one before: a task that yields parks
     /// and is woken, and nothing lies between.
-    fn time_of(&self, told: &Told) -> Duration {
+    fn time_of(&self, event: &Emitted) -> Duration {
         let parked = self.parked.take();
-        match *told {
-            Told::Wake { task, .. } if parked == Some(task) => return self.last.get(),
-            Told::Pending { task, .. } => self.parked.set(Some(task)),
+        match *event {
+            Emitted::Wake { task, .. } if parked == Some(task) => return self.last.get(),
+            Emitted::Pending { task, .. } => self.parked.set(Some(task)),
             _ => {}
         }
         let t = since(self.start, self.event_loop.clock.now());
@@ -132,7 +132,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         for mut sink in self.sinks.take() {
-            goes_on(|| sink.end());
+            call_sink(|| sink.end());
             catch_and_report(|| drop(sink));
         }
     }
@@ -140,16 +140,16 @@ impl Drop for Recorder {
 
 /// Calls a sink, which is foreign code. False when its recording has ended with that.
 #[inline]
-fn goes_on(call: impl FnOnce() -> io::Result<()>) -> bool {
+fn call_sink(call: impl FnOnce() -> io::Result<()>) -> bool {
     let mut goes_on = false;
-    // An error of another's making may panic as well, while it is printed.
-    catch_and_report(|| goes_on = call().map_err(say_that_it_ended).is_ok());
+    // A foreign error may panic as well, while it is printed.
+    catch_and_report(|| goes_on = call().map_err(report_sink_error).is_ok());
     goes_on
 }
 
 #[cold]
-fn say_that_it_ended(error: io::Error) {
-    complain(&format!("the recording has ended: {error}"));
+fn report_sink_error(error: io::Error) {
+    warn(&format!("the recording has ended: {error}"));
 }
 
 #[cfg(test)]

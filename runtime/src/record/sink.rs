@@ -40,7 +40,7 @@ pub trait Sink {
 
 /// What a recording goes to.
 pub(crate) enum Target {
-    /// It is ours: it never fails, it may be called at any time, and there every nanosecond counts.
+    /// Called directly: it never fails, it may be called at any time, and here every nanosecond counts.
     Memory(Memory),
     Sink(Box<dyn Sink>),
 }
@@ -55,7 +55,7 @@ impl Target {
 }
 
 #[cold]
-pub(super) fn complain(what: &str) {
-    // If standard error is gone there is nobody to tell.
+pub(super) fn warn(what: &str) {
+    // If standard error is gone, there is no place to warn in.
     let _ = io::stderr().write_all(format!("popleft: {what}\n").as_bytes());
 }

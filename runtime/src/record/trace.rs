@@ -23,12 +23,12 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::JsonLines;
-use super::sink::{Target, complain};
+use super::sink::{Target, warn};
 use crate::base::atomics::ignore_poison;
 
 /// Where the trace of this process goes.
 enum Trace {
-    /// Nobody has asked yet.
+    /// Not asked for yet.
     Unknown,
     Off,
     To {
@@ -61,7 +61,7 @@ fn trace() -> MutexGuard<'static, Trace> {
 /// another process (a parent, whose environment this one has), that is left alone: a line on standard
 /// error says so, and in place of `path` it is `path` with this process's number behind it. If
 /// `path` is not a regular file, such as a pipe or a terminal, only the first runtime is recorded. A
-/// pipe is opened when somebody reads it, and until then this waits; see
+/// pipe is opened when another program reads it, and until then this waits; see
 /// [the module](crate::record#recording-into-a-pipe).
 ///
 /// # Errors
@@ -88,7 +88,7 @@ fn begin(asked: PathBuf) -> io::Result<Trace> {
         Some(file) => (file, 1),
         None => {
             let own = with_ending(&path, process::id());
-            complain(&format!(
+            warn(&format!(
                 "another process records to {}; this one records to {}",
                 path.display(),
                 own.display()
@@ -126,7 +126,7 @@ pub(super) fn next() -> Option<Target> {
             Some(Target::of(JsonLines::new(file)))
         }
         Err(error) => {
-            complain(&format!("cannot record to {}: {error}", numbered(path, *number).display()));
+            warn(&format!("cannot record to {}: {error}", numbered(path, *number).display()));
             *trace = Trace::Off;
             None
         }
@@ -138,12 +138,12 @@ fn from_environment() -> Trace {
         return Trace::Off;
     };
     begin(path.clone().into()).unwrap_or_else(|error| {
-        complain(&format!("cannot record to {} (POPLEFT_TRACE): {error}", path.display()));
+        warn(&format!("cannot record to {} (POPLEFT_TRACE): {error}", path.display()));
         Trace::Off
     })
 }
 
-/// Opens the first file from `number` on to which nobody records, and empties it.
+/// Opens the first file from `number` on to which no process records, and empties it.
 fn open_next(path: &Path, mut number: usize) -> io::Result<(File, usize)> {
     loop {
         match open(&numbered(path, number))? {
@@ -157,7 +157,7 @@ fn open_next(path: &Path, mut number: usize) -> io::Result<(File, usize)> {
 fn open(path: &Path) -> io::Result<Option<File>> {
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
     if is_regular(&file) {
-        // On a file system without locks the last one who opens it has it.
+        // On a file system without locks the last one that opens it has it.
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Ok(None);
         }

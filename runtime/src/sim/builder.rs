@@ -104,7 +104,7 @@ impl Sim {
         self
     }
 
-    /// How long a job takes for which [`takes`](super::takes) says nothing; 1 ms if you do not say.
+    /// How long a job takes for which [`next_job_takes`](super::next_job_takes) says nothing. Defaults to 1 ms.
     pub fn job_time(mut self, time: Duration) -> Self {
         self.job_time = time;
         self
@@ -211,8 +211,8 @@ impl Sim {
     ///
     /// - When the future panics, with its panic. A line on standard error says which seed or
     ///   schedule it was.
-    /// - When another task panics and nobody joins it, also by leaving its handle; and when
-    ///   something panics that nobody can join: a destructor of a task that is dropped with the
+    /// - When another task panics and no task joins it, also by leaving its handle; and when
+    ///   something panics that cannot be joined: a destructor of a task that is dropped with the
     ///   run, a waker. The real loop prints that and goes on.
     /// - When the run fails in another way, with the [`Failure`] as its message.
     /// - When a runtime is running on this thread already.
@@ -231,7 +231,7 @@ impl Sim {
         }
     }
 
-    /// The same, but returns what went wrong.
+    /// Runs a main task as [`run`](Sim::run) does, but returns what went wrong.
     ///
     /// # Errors
     ///

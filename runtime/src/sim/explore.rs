@@ -29,9 +29,9 @@ const REPEATS_OF_THE_FIRST: u32 = 31;
 /// How far [`explore`] goes.
 ///
 /// ```
-/// use popleft::sim::{Options, explore};
+/// use popleft::sim::{ExploreOptions, explore};
 ///
-/// let options = Options::new().max_schedules(10).random(5).seed(7);
+/// let options = ExploreOptions::new().max_schedules(10).random(5).seed(7);
 /// let report = explore(options, || async {
 ///     for _ in 0..4 {
 ///         popleft::spawn(popleft::yield_now());
@@ -42,7 +42,7 @@ const REPEATS_OF_THE_FIRST: u32 = 31;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Options {
+pub struct ExploreOptions {
     max_schedules: u64,
     random: u64,
     seed: u64,
@@ -53,9 +53,9 @@ pub struct Options {
     declares_all: bool,
 }
 
-impl Default for Options {
+impl Default for ExploreOptions {
     fn default() -> Self {
-        Options {
+        ExploreOptions {
             max_schedules: 100_000,
             random: 10_000,
             seed: 0,
@@ -68,31 +68,31 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl ExploreOptions {
     /// The usual ones.
     pub fn new() -> Self {
-        Options::default()
+        ExploreOptions::default()
     }
 
-    /// How many schedules are tried one after the other, depth-first; 100,000 if you do not say.
+    /// How many schedules are tried one after the other, depth-first. Defaults to 100,000.
     pub fn max_schedules(mut self, schedules: u64) -> Self {
         self.max_schedules = schedules;
         self
     }
 
-    /// How many are tried at random when those were not all; 10,000 if you do not say.
+    /// How many are tried at random when those were not all. Defaults to 10,000.
     pub fn random(mut self, schedules: u64) -> Self {
         self.random = schedules;
         self
     }
 
-    /// The seed of the random ones; 0 if you do not say.
+    /// The seed of the random ones. Defaults to 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// After how many turns a run counts as one that does not end; 10,000 if you do not say.
+    /// After how many turns a run counts as one that does not end. Defaults to 10,000.
     pub fn max_turns(mut self, turns: u64) -> Self {
         self.max_turns = turns;
         self
@@ -111,7 +111,7 @@ impl Options {
     }
 
     /// Whether schedules are skipped that can only do what another has done; see
-    /// [`Shared`](super::Shared). They are, if you do not say.
+    /// [`Shared`](super::Shared). Defaults to `true`.
     pub fn skip_equivalent(mut self, skip: bool) -> Self {
         self.skip_equivalent = skip;
         self
@@ -121,11 +121,11 @@ impl Options {
     /// [`Mutex`](crate::sync::Mutex), but for what nothing depends on, and they wake each other only
     /// through locks and join handles. Then a step of a task counts as declared also when it uses no
     /// `Shared`, and far more schedules are skipped. If the promise is broken, so may be the proof:
-    /// a failure may go unseen. It is not made if you do not say.
+    /// a failure may go unseen. Defaults to `false`.
     ///
     /// ```
     /// use std::rc::Rc;
-    /// use popleft::sim::{Options, explore};
+    /// use popleft::sim::{ExploreOptions, explore};
     /// use popleft::sync::Mutex;
     ///
     /// let program = || async {
@@ -138,8 +138,8 @@ impl Options {
     ///         task.await.unwrap();
     ///     }
     /// };
-    /// let some = explore(Options::new().declares_all(true), program);
-    /// let all = explore(Options::new(), program);
+    /// let some = explore(ExploreOptions::new().declares_all(true), program);
+    /// let all = explore(ExploreOptions::new(), program);
     /// assert!(some.complete && all.complete);
     /// assert!(some.schedules * 3 < all.schedules);
     /// ```
@@ -152,7 +152,7 @@ impl Options {
 /// What [`explore`] has found.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct ExploreReport {
     /// How many schedules ran to their end. Their repeats are not counted.
     pub schedules: u64,
     /// How many runs were given up because all that could follow had been seen.
@@ -164,11 +164,11 @@ pub struct Report {
     /// search is complete, each schedule there is ran once.
     pub skipping: bool,
     /// Each distinct failure once, with the shortest schedule that was found for it. Panics are
-    /// told apart by their lines, deadlocks by who waits where.
+    /// told apart by their lines, deadlocks by which task waits where.
     pub failures: Vec<Failure>,
 }
 
-impl Report {
+impl ExploreReport {
     /// For tests: nothing may have failed.
     ///
     /// # Panics
@@ -180,7 +180,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ExploreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = match (self.complete, self.skipping) {
             (true, false) => "which is all",
@@ -206,8 +206,8 @@ impl fmt::Display for Report {
 /// Runs `program` under every schedule: one run for each way to choose the next task, wherever
 /// more than one is ready. What is simulated, and how, says [the module](super).
 ///
-/// It searches depth-first; when [that takes too many runs](Options::max_schedules) it goes on with
-/// schedules chosen at random. A run fails when the main task panics, when a task panics and nobody
+/// It searches depth-first; when [that takes too many runs](ExploreOptions::max_schedules) it goes on with
+/// schedules chosen at random. A run fails when the main task panics, when a task panics and nothing
 /// joins it, when a destructor panics while the tasks that are left are dropped, when nothing can
 /// happen any more (a deadlock), and when it does not end. Panics of the runs are not printed, unless
 /// one ends the process (it leaves a destructor while another panic unwinds the stack): before the
@@ -219,9 +219,9 @@ impl fmt::Display for Report {
 /// schedule thirty-two times, and the same tasks have to be ready, in the same order and at the same
 /// time, before each turn, and the end has to be the same; as far as a schedule begins like the one
 /// before, its run is held against that one too. When something differs the search ends with a
-/// [`Misfit`](FailureKind::Misfit) that says what, and the report is never
-/// [complete](Report::complete). So a search costs about twice the runs that it
-/// [counts](Report::schedules); a difference that comes up in one run of very many, or that no turn
+/// [`ScheduleMismatch`](FailureKind::ScheduleMismatch) that says what, and the report is never
+/// [complete](ExploreReport::complete). So a search costs about twice the runs that it
+/// [counts](ExploreReport::schedules); a difference that comes up in one run of very many, or that no turn
 /// shows, can still go unseen.
 ///
 /// # Panics
@@ -230,7 +230,7 @@ impl fmt::Display for Report {
 ///
 /// ```
 /// use std::{cell::Cell, rc::Rc};
-/// use popleft::sim::{Options, Sim, explore};
+/// use popleft::sim::{ExploreOptions, Sim, explore};
 ///
 /// async fn program() {
 ///     let count = Rc::new(Cell::new(0));
@@ -238,7 +238,7 @@ impl fmt::Display for Report {
 ///         let count = count.clone();
 ///         popleft::spawn(async move {
 ///             let before = count.get();
-///             popleft::yield_now().await; // Somebody else may count meanwhile.
+///             popleft::yield_now().await; // Another task may count meanwhile.
 ///             count.set(before + 1);
 ///         })
 ///     };
@@ -248,7 +248,7 @@ impl fmt::Display for Report {
 ///     assert_eq!(count.get(), 2, "an update was lost");
 /// }
 ///
-/// let report = explore(Options::new(), program);
+/// let report = explore(ExploreOptions::new(), program);
 /// assert!(report.complete);
 /// let [failure] = &report.failures[..] else { panic!("{report}") };
 /// assert!(failure.to_string().contains("an update was lost"));
@@ -257,7 +257,7 @@ impl fmt::Display for Report {
 /// assert!(again.is_err());
 /// ```
 #[track_caller]
-pub fn explore<P, F>(options: Options, program: P) -> Report
+pub fn explore<P, F>(options: ExploreOptions, program: P) -> ExploreReport
 where
     P: Fn() -> F,
     F: Future,
@@ -268,7 +268,7 @@ where
         program,
         at: Place::of(Location::caller()),
         quiet: Quiet::begin(),
-        report: Report {
+        report: ExploreReport {
             schedules: 0,
             skipped: 0,
             complete: false,
@@ -282,12 +282,12 @@ where
 }
 
 struct Exploration<P> {
-    options: Options,
+    options: ExploreOptions,
     program: P,
     /// Where the search was asked for: there every main task is spawned.
     at: Place,
     quiet: Quiet,
-    report: Report,
+    report: ExploreReport,
     /// What the last run did, turn by turn.
     trail: Trail,
     /// What tells each failure of the report from the others.
@@ -310,7 +310,7 @@ where
     P: Fn() -> F,
     F: Future,
 {
-    fn run(mut self) -> Report {
+    fn run(mut self) -> ExploreReport {
         if let Err(differs) = self.search().and_then(|()| self.go_on_at_random()) {
             self.remember(Distinct::Other(differs.kind.to_string()), differs);
         }
@@ -510,7 +510,7 @@ impl fmt::Display for Outcome {
 }
 
 fn not_the_same(what: &str, seed: Option<u64>, schedule: Schedule) -> Failure {
-    let kind = FailureKind::Misfit(format!(
+    let kind = FailureKind::ScheduleMismatch(format!(
         "the program does not do the same again under the same schedule: {what}; so nothing is \
          proved. It depends on something that is not simulated (the order of a hash map, a clock \
          of the system), or that outlives a run"
@@ -522,9 +522,10 @@ fn not_the_same(what: &str, seed: Option<u64>, schedule: Schedule) -> Failure {
 fn said(text: &str, panics: &[Heard]) -> String {
     let mut said = text.to_string();
     for Heard { message, place } in panics {
-        match *message == text {
-            true => said += &format!("\n  at {place}"),
-            false => said += &format!("\n  {message:?} at {place}"),
+        if *message == text {
+            said += &format!("\n  at {place}");
+        } else {
+            said += &format!("\n  {message:?} at {place}");
         }
     }
     said

@@ -37,18 +37,18 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// The main task panicked, or one that nobody joined, or a destructor when the run was over;
+    /// The main task panicked, or one that was not joined, or a destructor when the run was over;
     /// this is what it said.
     Panic(String),
     /// Every task is parked, and nothing can ever happen.
     Deadlock(Deadlock),
     /// The run took more turns than it was allowed.
-    Endless,
+    TurnLimit,
     /// The virtual clock has come to its end: it counts 584 years.
     EndOfTime,
     /// The schedule does not fit the program, or the program is not the same at every run; this
     /// is how.
-    Misfit(String),
+    ScheduleMismatch(String),
     /// The program stopped its own loop with [`Handle::stop`](crate::Handle::stop).
     Stopped,
     /// The main task was aborted.
@@ -89,12 +89,12 @@ impl fmt::Display for FailureKind {
                 let list = deadlock.to_string();
                 write!(f, "deadlock: nothing can ever happen again\n{}", list.trim_end())
             }
-            FailureKind::Endless => f.write_str("the run does not end: it took all its turns"),
+            FailureKind::TurnLimit => f.write_str("the run does not end: it took all its turns"),
             FailureKind::EndOfTime => f.write_str(
                 "the virtual clock has come to its end: it counts 584 years, and all that is left \
                  comes later",
             ),
-            FailureKind::Misfit(how) => f.write_str(how),
+            FailureKind::ScheduleMismatch(how) => f.write_str(how),
             FailureKind::Stopped => write!(f, "{}", RunError::Stopped),
             FailureKind::Cancelled => write!(f, "{}", RunError::Cancelled),
         }

@@ -34,7 +34,7 @@
 //!   can be made in no other way (on Linux this is a read of shared memory, not a system call);
 //!   only the differences between instants mean anything.
 //! - **Jobs** of [`spawn_blocking`](crate::spawn_blocking) take a stated time ([`Sim::job_time`],
-//!   [`takes`]), all at once, as if there were threads enough. The work itself is done on the
+//!   [`next_job_takes`]), all at once, as if there were threads enough. The work itself is done on the
 //!   loop's own thread when that time is over: then its effects and its result are seen together.
 //!   A job that is aborted before never runs. It cannot block on the loop: what it would wait for
 //!   cannot happen meanwhile. A runtime that it makes and runs, as a thread may, is simulated too:
@@ -45,7 +45,7 @@
 //!   break, says [`Sim::network`]; a program can [break them itself](network).
 //! - **Signals** are those that the program raises: [`raise`], [`Sim::raise_after`].
 //! - **Deadlocks** are certain at once: when no task is ready, no deadline set, no job or packet under
-//!   way and no signal to come, nothing can happen, whoever holds a waker. The run ends with a [`Failure`]
+//!   way and no signal to come, nothing can happen, even if a waker is left. The run ends with a [`Failure`]
 //!   that holds the [`Deadlock`] as data.
 //!
 //! Other threads may take no part in a simulated run, and it cannot watch file descriptors of the
@@ -85,7 +85,7 @@ use std::time::Duration;
 
 pub use crate::deadlock::{Deadlock, Waiting};
 pub use builder::Sim;
-pub use explore::{Options, Report, explore};
+pub use explore::{ExploreOptions, ExploreReport, explore};
 pub use failure::{Failure, FailureKind};
 pub use network::{Link, Network, NetworkControl, OnHost, network, on_host};
 pub(crate) use run::loop_for_a_job;
@@ -117,8 +117,8 @@ pub fn schedule() -> Option<Schedule> {
     running().map(|simulated| simulated.schedule())
 }
 
-/// Has the signal with this number come now: whoever listens for it hears of it. One for which
-/// nobody listens does nothing.
+/// Delivers the signal with this number now, to every listener for it. Without a listener it does
+/// nothing.
 ///
 /// # Panics
 ///
@@ -152,13 +152,13 @@ pub fn raise(signal: i32) {
 /// use popleft::sim::{self, Sim};
 ///
 /// Sim::new().run(async {
-///     sim::takes(Duration::from_secs(3600));
+///     sim::next_job_takes(Duration::from_secs(3600));
 ///     let sum = popleft::spawn_blocking(|| 2 + 2);
 ///     assert_eq!(sum.await.unwrap(), 4);
 ///     assert_eq!(sim::elapsed(), Duration::from_secs(3600));
 /// });
 /// ```
-pub fn takes(time: Duration) {
+pub fn next_job_takes(time: Duration) {
     if let Some(simulated) = running() {
         simulated.set_next_job_time(time);
     }

@@ -73,8 +73,8 @@ impl NetworkControl {
         self.change().reset((a.into(), b.into()))
     }
 
-    /// Cuts the links between two hosts in both directions: nothing arrives any more, and nobody is
-    /// told. What is on its way is lost, until the links are [mended](NetworkControl::mend).
+    /// Cuts the links between two hosts in both directions: nothing arrives any more, and no end
+    /// gets an error. What is on its way is lost, until the links are [mended](NetworkControl::mend).
     pub fn cut(&self, a: impl Into<IpAddr>, b: impl Into<IpAddr>) {
         let (a, b) = (a.into(), b.into());
         self.cut_one_way(a, b);
@@ -100,7 +100,7 @@ impl NetworkControl {
         self.change().set_link((from.into(), to.into()), link);
     }
 
-    /// Gives a name to `host` alone, whoever had it before.
+    /// Gives a name to `host` alone, also if another host had it before.
     pub fn name(&self, name: impl Into<String>, host: impl Into<IpAddr>) {
         self.change().settings().names.insert(known_as(&name.into()), vec![host.into()]);
     }

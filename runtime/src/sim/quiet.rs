@@ -6,7 +6,7 @@
 //! unless the panicking thread has said that it wants its panics quiet.
 //!
 //! A panic that leaves a destructor while another panic unwinds the stack ends the process: no run
-//! returns, and nobody is given a report. The standard library says so in one more panic, which
+//! returns, and there is no report. The standard library says so in one more panic, which
 //! cannot unwind. When that comes, the hook prints what has been kept quiet in the run, and the
 //! schedule that has led there.
 
@@ -101,7 +101,7 @@ fn tell_before_the_end() {
         let again = how_to_reproduce(None, &schedule.trimmed());
         let _ = writeln!(said, "  reproduced with {again}");
     }
-    // If standard error is gone there is nobody to tell.
+    // If standard error is gone there is no place to print to.
     let _ = io::stderr().write_all(said.as_bytes());
 }
 

@@ -91,9 +91,11 @@ fn run_collecting<F: Future>(
     // What went wrong first counts, and not what panics while the rest is dropped because of it.
     match (simulated.take_halt(), found) {
         (Some(Halt::GivenUp), _) => return Ended::GivenUp,
-        (Some(Halt::Misfit(why)), _) => return Ended::Failed(FailureKind::Misfit(why)),
+        (Some(Halt::ScheduleMismatch(why)), _) => {
+            return Ended::Failed(FailureKind::ScheduleMismatch(why));
+        }
         (Some(Halt::NotTheSame(what)), _) => return Ended::NotTheSame(what),
-        (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::Endless),
+        (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::TurnLimit),
         (Some(Halt::EndOfTime), _) => return Ended::Failed(FailureKind::EndOfTime),
         (None, Some(deadlock)) => return Ended::Failed(FailureKind::Deadlock(deadlock)),
         (None, None) => {}
@@ -101,7 +103,7 @@ fn run_collecting<F: Future>(
     match (ended, dropped) {
         (Ok(Ok(output)), Ok(())) => match simulated.unused_choices() {
             None => Ended::Returned(output),
-            Some((used, all)) => Ended::Failed(FailureKind::Misfit(format!(
+            Some((used, all)) => Ended::Failed(FailureKind::ScheduleMismatch(format!(
                 "the schedule does not fit the program: it holds {all} choices, but more than one \
                  task was ready only {used} times"
             ))),
@@ -109,7 +111,7 @@ fn run_collecting<F: Future>(
         (Err(payload), _) | (Ok(Ok(_)), Err(payload)) => Ended::Panicked(payload),
         (Ok(Err(RunError::Stopped)), _) => Ended::Failed(FailureKind::Stopped),
         (Ok(Err(RunError::Cancelled)), _) => Ended::Failed(FailureKind::Cancelled),
-        (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says who waits"),
+        (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says which tasks wait"),
     }
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// one that has waited longest, which the real loop would take. Where a schedule ends, 0 is taken;
 /// so the empty schedule is the real loop's order. A schedule that names a task that is not there,
 /// or holds more choices than the run has, does not fit the program, and the run
-/// [says so](crate::sim::FailureKind::Misfit).
+/// [says so](crate::sim::FailureKind::ScheduleMismatch).
 ///
 /// It prints and parses as `2,0,1`.
 ///

@@ -178,13 +178,12 @@ impl Node {
     }
 
     fn try_next(&mut self, skipping: bool) -> bool {
-        let next = match skipping {
-            false => Some(self.taken + 1).filter(|&next| next < self.of),
-            true => {
-                let step = std::mem::take(&mut self.step);
-                self.asleep.push((self.ready[self.taken], step));
-                self.first_awake(self.taken + 1)
-            }
+        let next = if skipping {
+            let step = std::mem::take(&mut self.step);
+            self.asleep.push((self.ready[self.taken], step));
+            self.first_awake(self.taken + 1)
+        } else {
+            Some(self.taken + 1).filter(|&next| next < self.of)
         };
         if let Some(next) = next {
             self.taken = next;

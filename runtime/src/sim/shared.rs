@@ -25,11 +25,11 @@ use crate::task::Id;
 /// A step that declares nothing is never passed over. So: a step that uses a `Shared` must use
 /// nothing else that tasks share, but for a `Shared`, a `Mutex`, and what a `Mutex` that it holds
 /// protects. A program of which that holds throughout
-/// [can say so](crate::sim::Options::declares_all); then all of its steps count.
+/// [can say so](crate::sim::ExploreOptions::declares_all); then all of its steps count.
 ///
 /// ```
 /// use std::rc::Rc;
-/// use popleft::sim::{Options, Shared, explore};
+/// use popleft::sim::{ExploreOptions, Shared, explore};
 ///
 /// let program = || async {
 ///     let cells = [(); 2].map(|()| Rc::new(Shared::new(0)));
@@ -46,8 +46,8 @@ use crate::task::Id;
 ///     }
 ///     assert_eq!(cells.map(|cell| cell.get()), [4, 4]);
 /// };
-/// let some = explore(Options::new(), program);
-/// let all = explore(Options::new().skip_equivalent(false), program);
+/// let some = explore(ExploreOptions::new(), program);
+/// let all = explore(ExploreOptions::new().skip_equivalent(false), program);
 /// assert!(some.complete && all.complete);
 /// assert!(some.schedules < all.schedules);
 /// ```
@@ -148,7 +148,7 @@ thread_local! {
     /// A cell was used since the run began.
     static USED: Cell<bool> = const { Cell::new(false) };
     /// The step has ended, and what may still come belongs to that: waking itself after a yield,
-    /// waking who awaits its end.
+    /// waking the task that awaits its end.
     static ENDED: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -31,7 +31,7 @@ use crate::task::inbox::{Inbox, Message};
 
 /// TaskRef chooses the next task.
 pub(super) enum Chooser {
-    /// Nobody: the one that has waited longest goes next.
+    /// No choice: the one that has waited longest goes next.
     Fifo,
     Seeded(Random),
     /// The choices of a schedule, and how many of them have been made.
@@ -45,7 +45,7 @@ pub(super) enum Halt {
     /// All that could come has been seen in other runs.
     GivenUp,
     /// The schedule does not fit the program.
-    Misfit(String),
+    ScheduleMismatch(String),
     /// The program does not do again what it did; this differs.
     NotTheSame(String),
     /// It took more turns than it was allowed.
@@ -238,7 +238,7 @@ impl Simulated {
                 };
                 *used += 1;
                 if index as usize >= ready.len() {
-                    return Err(Halt::Misfit(format!(
+                    return Err(Halt::ScheduleMismatch(format!(
                         "the schedule {schedule} does not fit the program: its choice number \
                          {used} is {index}, but only {} tasks were ready",
                         ready.len()

@@ -54,19 +54,19 @@ impl<F: Future> Future for OnHost<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _away = Away { home_before: HOME.replace(Some(*this.host)) };
+        let _restore = RestoreHost { previous: HOME.replace(Some(*this.host)) };
         this.future.poll(cx)
     }
 }
 
 /// The hosts of tasks that were spawned on one, by the task's row in the table of tasks.
 #[derive(Default)]
-pub(super) struct Homes(RefCell<Vec<Option<(Id, IpAddr)>>>);
+pub(super) struct TaskHosts(RefCell<Vec<Option<(Id, IpAddr)>>>);
 
-impl Homes {
+impl TaskHosts {
     fn of(&self, task: Id) -> Option<IpAddr> {
-        let homes = self.0.borrow();
-        let home = homes.get(task.index as usize).copied().flatten();
+        let task_hosts = self.0.borrow();
+        let home = task_hosts.get(task.index as usize).copied().flatten();
         home.and_then(|(whose, host)| (whose == task).then_some(host))
     }
 
@@ -84,22 +84,22 @@ impl Homes {
 
     /// A row is used again when its task has ended: then this takes its place.
     fn set(&self, task: Id, host: IpAddr) {
-        let mut homes = self.0.borrow_mut();
+        let mut task_hosts = self.0.borrow_mut();
         let row = task.index as usize;
-        if homes.len() <= row {
-            homes.resize(row + 1, None);
+        if task_hosts.len() <= row {
+            task_hosts.resize(row + 1, None);
         }
-        homes[row] = Some((task, host));
+        task_hosts[row] = Some((task, host));
     }
 }
 
-/// Goes home, also when the future panics.
-struct Away {
-    home_before: Option<IpAddr>,
+/// Restores the host from before the poll, also when the future panics.
+struct RestoreHost {
+    previous: Option<IpAddr>,
 }
 
-impl Drop for Away {
+impl Drop for RestoreHost {
     fn drop(&mut self) {
-        HOME.set(self.home_before);
+        HOME.set(self.previous);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The direction from one host to another.
 pub(super) type Route = (IpAddr, IpAddr);
 
-/// The network that a simulated run begins with: who is called what, and how far it is from whom.
+/// The network that a simulated run begins with: the names of its hosts, and the links between them.
 ///
 /// A host is an address, and needs no making. A task that is on no host (see [`on_host`](crate::sim::on_host)) is on
 /// `127.0.0.1`, or on `::1` when it connects to an IPv6 address. The name `localhost` is known.
@@ -63,7 +63,7 @@ impl Network {
         self
     }
 
-    /// Has chance, as in [`Link::jitter`], fall as this seed says; 0 if you do not say. It is apart
+    /// The seed of all that is random here, as in [`Link::jitter`]. Defaults to 0. It is apart
     /// from the seed of the run, so that a [`Schedule`](crate::sim::Schedule) alone repeats a run.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -93,9 +93,10 @@ impl Network {
             (None, "localhost") => Ok(vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)]),
             (None, _) => {
                 let known: Vec<_> = self.names.keys().map(String::as_str).collect();
-                let known = match known.is_empty() {
-                    true => "no names but localhost".to_string(),
-                    false => format!("only {}", known.join(", ")),
+                let known = if known.is_empty() {
+                    "no names but localhost".to_string()
+                } else {
+                    format!("only {}", known.join(", "))
                 };
                 failed(kind_of_an_unknown_name(), format!("the simulated network knows {known}"))
             }
@@ -172,7 +173,7 @@ impl Link {
         self
     }
 
-    /// How much may be sent in a second, by all connections together. Unlimited if you do not say.
+    /// How much may be sent in a second, by all connections together. Defaults to unlimited.
     ///
     /// # Panics
     ///
@@ -184,15 +185,15 @@ impl Link {
         self
     }
 
-    /// How many bytes of a connection may be on their way and unread at the other end before who
-    /// writes has to wait: the buffers of both ends. 64 KiB if you do not say.
+    /// How many bytes of a connection may be on their way and unread at the other end before the
+    /// writer has to wait: the buffers of both ends. Defaults to 64 KiB.
     ///
     /// # Panics
     ///
-    /// When it is 0: nobody could ever write.
+    /// When it is 0: nothing could ever be written.
     #[track_caller]
     pub fn window(mut self, bytes: usize) -> Self {
-        assert!(bytes > 0, "a window of 0 bytes lets nobody write");
+        assert!(bytes > 0, "a window of 0 bytes lets nothing be written");
         self.window = bytes;
         self
     }
@@ -210,9 +211,9 @@ impl Link {
         self
     }
 
-    /// So long after the run began packets begin to vanish: who reads waits, who writes can do so
-    /// until the [window](Link::window) is full, and who connects waits 127 seconds, to be told
-    /// that it timed out. Nobody is told anything else.
+    /// How long after the run began packets begin to vanish. From then on a read waits, a write
+    /// succeeds until the [window](Link::window) is full, and a connect fails after 127 seconds,
+    /// because it timed out. There is no other error.
     pub fn cut_after(mut self, time: Duration) -> Self {
         self.cut_after = Some(time);
         self

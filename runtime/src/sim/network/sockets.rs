@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::host::Homes;
+use super::host::TaskHosts;
 use super::settings::Network;
 use super::tcp::{SocketId, Tcp};
 use crate::base::access::{self, Object};
@@ -18,12 +18,15 @@ use crate::task::Id;
 /// A network in memory. It lives on virtual time: [`Sockets::advance`] is its only clock.
 pub(in crate::sim) struct InMemory {
     pub(super) tcp: Rc<RefCell<Tcp>>,
-    homes: Homes,
+    task_hosts: TaskHosts,
 }
 
 impl InMemory {
     pub(in crate::sim) fn new(settings: Network, now: Instant) -> Self {
-        InMemory { tcp: Rc::new(RefCell::new(Tcp::new(settings, now))), homes: Homes::default() }
+        InMemory {
+            tcp: Rc::new(RefCell::new(Tcp::new(settings, now))),
+            task_hosts: TaskHosts::default(),
+        }
     }
 
     /// What it was set up with, and was given since.
@@ -33,7 +36,7 @@ impl InMemory {
 
     /// A task is on the host on which it was spawned.
     pub(in crate::sim) fn spawned(&self, task: Id) {
-        self.homes.spawned(task);
+        self.task_hosts.spawned(task);
     }
 
     fn socket(&self, id: SocketId) -> SimulatedSocket {
@@ -44,12 +47,12 @@ impl InMemory {
 
 impl Sockets for InMemory {
     fn listen(&self, address: SocketAddr, asked: Listen) -> io::Result<Box<dyn Listener>> {
-        let id = self.tcp.borrow_mut().listen(address, self.homes.here(), asked)?;
+        let id = self.tcp.borrow_mut().listen(address, self.task_hosts.here(), asked)?;
         Ok(Box::new(SimulatedListener { socket: self.socket(id) }))
     }
 
     fn connect(&self, address: SocketAddr) -> io::Result<Box<dyn Connection>> {
-        let id = self.tcp.borrow_mut().connect(address, self.homes.here())?;
+        let id = self.tcp.borrow_mut().connect(address, self.task_hosts.here())?;
         Ok(Box::new(SimulatedStream { socket: self.socket(id) }))
     }
 

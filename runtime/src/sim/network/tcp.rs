@@ -35,7 +35,7 @@ const NOBODY: SocketId = 0;
 /// Over a link with a bandwidth bytes travel in packets of this size, as on an Ethernet.
 const PACKET: usize = 1460;
 
-/// The ports that connections begin at when nobody says, and listeners on port 0 get.
+/// The ports that connections begin at unless one is given, and listeners on port 0 get.
 const FIRST_PORT: u16 = 49152;
 
 /// How often the first packet of a connection is sent again: after 1, 2, 4, .. 32 seconds. Another
@@ -63,7 +63,7 @@ pub(super) struct Tcp {
     /// The cut links, and what waits to be sent again over each of them.
     cut: BTreeMap<Route, Vec<Packet>>,
     /// The watched sockets of which something is to be reported.
-    news: BTreeSet<SocketId>,
+    changed: BTreeSet<SocketId>,
 }
 
 /// A socket that accepts connections.
@@ -175,7 +175,7 @@ impl Tcp {
             next_number: NOBODY + 1,
             busy_until: BTreeMap::new(),
             cut: BTreeMap::new(),
-            news: BTreeSet::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -240,7 +240,7 @@ impl End {
     }
 }
 
-// ===== who is ready =============================================================================
+// ===== readiness ================================================================================
 
 impl Tcp {
     pub(super) fn watch(&mut self, id: SocketId, watch: Option<(usize, Interest)>) {
@@ -255,7 +255,7 @@ impl Tcp {
     /// Something has arrived at a socket: bytes, room, a connection, the end.
     fn arrived_at(&mut self, id: SocketId) {
         if self.report(id).is_some() {
-            self.news.insert(id);
+            self.changed.insert(id);
         }
     }
 

@@ -702,9 +702,10 @@ proptest! {
         let mut read = vec![];
         for (number, (working, cut)) in cuts.into_iter().enumerate() {
             for (time, is_cut) in [(working, false), (cut, true)] {
-                match is_cut {
-                    true => lab.tcp.cut(route()),
-                    false => lab.tcp.mend(route()),
+                if is_cut {
+                    lab.tcp.cut(route());
+                } else {
+                    lab.tcp.mend(route());
                 }
                 for _ in 0..3 {
                     let piece = [number as u8, written.len() as u8, is_cut.into()].repeat(500);

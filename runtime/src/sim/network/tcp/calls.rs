@@ -54,7 +54,7 @@ impl Tcp {
 
     /// The listener is closed: those that wait to be accepted are reset.
     pub(in crate::sim::network) fn close_listener(&mut self, id: SocketId) {
-        self.news.remove(&id);
+        self.changed.remove(&id);
         let Some(listening) = self.listeners.remove(&id) else { return };
         let place = (listening.host, listening.address.port());
         let left = self.listening.get_mut(&place).map_or(0, |all| {
@@ -122,9 +122,10 @@ impl Tcp {
         if let Some(error) = end.error.take() {
             return Err(error.into());
         }
-        match end.reads_no_more || end.stage == Stage::Over {
-            true => Ok(0),
-            false => Err(io::ErrorKind::WouldBlock.into()),
+        if end.reads_no_more || end.stage == Stage::Over {
+            Ok(0)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
         }
     }
 
@@ -195,31 +196,32 @@ impl Tcp {
     /// The program has dropped its end. Bytes that it has not read reset the connection.
     pub(in crate::sim::network) fn close(&mut self, id: SocketId) {
         let end = self.end(id);
-        let last_word = match end.received.is_empty() && end.stage != Stage::Connecting {
-            true => What::Fin,
-            false => What::Rst,
+        let final_packet = if end.received.is_empty() && end.stage != Stage::Connecting {
+            What::Fin
+        } else {
+            What::Rst
         };
-        self.hang_up(id, last_word);
+        self.hang_up(id, final_packet);
     }
 
-    pub(super) fn hang_up(&mut self, id: SocketId, last_word: What) {
+    pub(super) fn hang_up(&mut self, id: SocketId, final_packet: What) {
         let end = self.end(id);
-        let is_said = end.writes_no_more && matches!(last_word, What::Fin);
-        if end.stage != Stage::Over && end.other != NOBODY && !is_said {
-            self.send_from(id, last_word);
+        let already_sent = end.writes_no_more && matches!(final_packet, What::Fin);
+        if end.stage != Stage::Over && end.other != NOBODY && !already_sent {
+            self.send_from(id, final_packet);
         }
         self.forget(id);
     }
 
     pub(super) fn forget(&mut self, id: SocketId) {
-        self.news.remove(&id);
-        self.try_no_more(id);
+        self.changed.remove(&id);
+        self.stop_retrying(id);
         if let Some(end) = self.ends.remove(&id).filter(|end| end.has_port) {
             self.ports.remove(&(end.local.ip(), end.local.port()));
         }
     }
 
-    /// A port of `host` that nobody uses.
+    /// A port of `host` that is free.
     fn free_port(&mut self, host: IpAddr) -> io::Result<u16> {
         let next = self.next_port.entry(host).or_insert(FIRST_PORT);
         for _ in FIRST_PORT..=u16::MAX {

@@ -36,7 +36,7 @@ impl Tcp {
     pub(super) fn put_on_its_way(&mut self, packet: Packet) {
         self.use_link(packet.route);
         if let Some(waiting) = self.cut.get_mut(&packet.route) {
-            // A first packet is sent again by who makes the connection.
+            // A first packet is sent again by the side that connects.
             if !matches!(packet.what, What::Syn) {
                 waiting.push(packet);
             }
@@ -50,7 +50,7 @@ impl Tcp {
         let busy_until = self.busy_until.entry(packet.route).or_insert(self.now);
         *busy_until = deadline(self.now.max(*busy_until), link.time_for(bytes));
         let jitter = match packet.what {
-            // Nobody sees when it comes, so it takes none of the numbers that decide what is seen.
+            // No program sees when it comes, so it takes none of the numbers that decide what is seen.
             What::FinAck => Duration::ZERO,
             _ => up_to(link.jitter, &mut self.random),
         };
@@ -71,13 +71,13 @@ impl Tcp {
 
     /// When something will happen next.
     pub(in crate::sim::network) fn next_event(&self) -> Option<Instant> {
-        if !self.news.is_empty() {
+        if !self.changed.is_empty() {
             return Some(self.now);
         }
         self.coming.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Has all happen that happens until `now`, and reports what is news.
+    /// Makes everything happen that is due by `now`, and reports the sockets that became ready.
     pub(in crate::sim::network) fn advance(&mut self, now: Instant, reports: &mut Vec<Report>) {
         while let Some(first) = self.coming.first_entry() {
             let (at, _) = *first.key();
@@ -93,11 +93,11 @@ impl Tcp {
             }
         }
         self.now = now;
-        let news = std::mem::take(&mut self.news);
-        reports.extend(news.into_iter().filter_map(|id| self.report(id)));
+        let changed = std::mem::take(&mut self.changed);
+        reports.extend(changed.into_iter().filter_map(|id| self.report(id)));
     }
 
-    pub(super) fn try_no_more(&mut self, id: SocketId) {
+    pub(super) fn stop_retrying(&mut self, id: SocketId) {
         let again = self.end(id).again.take();
         if let Some(key) = again {
             self.coming.remove(&key);
@@ -135,20 +135,20 @@ impl Tcp {
             What::Syn => {}
             What::SynAck => {
                 end.stage = Stage::Connected;
-                self.try_no_more(id);
+                self.stop_retrying(id);
                 self.send_from(id, What::Ack);
             }
             What::Ack => self.finish_connection(&packet),
             What::Data(bytes) => self.take_in(id, packet.route, &bytes),
             What::Read(length) => {
                 end.room += length;
-                // Room is news for who had none.
+                // Room makes a socket writable that had none.
                 if end.room > length {
                     return;
                 }
             }
             What::Fin => end.has_ended = true,
-            // Nobody waits for that.
+            // No task waits for that.
             What::FinAck => {
                 end.end_is_known = true;
                 return;
@@ -165,7 +165,7 @@ impl Tcp {
         self.arrived_at(id);
     }
 
-    /// A first packet has reached its host. If nobody listens there it is refused; if the queue is
+    /// A first packet has reached its host. If no socket listens there it is refused; if the queue is
     /// full it is dropped, and will come again.
     fn begin_connection(&mut self, packet: &Packet) {
         let client = match self.ends.get(&packet.from) {
@@ -231,7 +231,7 @@ impl Tcp {
             return;
         }
         if let Some(listener) = end.made_by {
-            // Nobody knows of it yet.
+            // No task knows of it yet.
             if let Some(listening) = self.listeners.get_mut(&listener) {
                 listening.half_made -= 1;
             }
@@ -239,7 +239,7 @@ impl Tcp {
         }
         end.stage = Stage::Over;
         end.error = Some(error);
-        self.try_no_more(id);
+        self.stop_retrying(id);
         self.arrived_at(id);
     }
 

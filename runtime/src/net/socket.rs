@@ -284,9 +284,9 @@ pub(super) use made::{new_pair, new_socket};
 // ===== what a stream asks of the sockets of the standard library =================================
 
 macro_rules! bytes_of {
-    ($socket:ty, $is_a_queue:literal) => {
+    ($socket:ty, $short_read_means_empty:literal) => {
         impl Bytes for $socket {
-            const SHORT_READ_MEANS_EMPTY: bool = $is_a_queue;
+            const SHORT_READ_MEANS_EMPTY: bool = $short_read_means_empty;
 
             #[inline]
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -314,14 +314,14 @@ bytes_of!(net::TcpStream, true);
 bytes_of!(std::os::unix::net::UnixStream, false);
 
 impl Socket for net::TcpStream {
-    type Held = TcpSocket;
+    type Inner = TcpSocket;
 
-    fn hold(self) -> TcpSocket {
+    fn into_inner(self) -> TcpSocket {
         TcpSocket::System(self)
     }
 
-    fn release(held: TcpSocket) -> Self {
-        match held {
+    fn from_inner(inner: TcpSocket) -> Self {
+        match inner {
             TcpSocket::System(socket) => socket,
             TcpSocket::Simulated(_) => panic_simulated(),
         }
@@ -329,13 +329,13 @@ impl Socket for net::TcpStream {
 }
 
 impl Socket for std::os::unix::net::UnixStream {
-    type Held = Self;
+    type Inner = Self;
 
-    fn hold(self) -> Self {
+    fn into_inner(self) -> Self {
         self
     }
 
-    fn release(held: Self) -> Self {
-        held
+    fn from_inner(inner: Self) -> Self {
+        inner
     }
 }

@@ -61,17 +61,16 @@ impl Runtime {
         }
     }
 
-    /// The same, but returns an error where the main task cannot come to its end.
+    /// [`block_on`](Runtime::block_on) that returns an error if the main task cannot complete.
     ///
     /// # Errors
     ///
     /// - [`RunError::Stopped`]: another thread called [`Handle::stop`](crate::Handle::stop).
     /// - [`RunError::Cancelled`]: the main task was aborted.
-    /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, nobody waits for a socket
+    /// - [`RunError::Stalled`]: all tasks are parked, no deadline is set, no task waits for a socket
     ///   or for the thread pool, and there is no waker and no [`Handle`](crate::Handle) left
-    ///   outside the loop:
-    ///   nothing can ever happen. A report of who waits for what has been printed to standard
-    ///   error.
+    ///   outside the loop: nothing can ever happen. A report of what each task waits for has been
+    ///   printed to standard error.
     ///
     /// # Panics
     ///
@@ -81,7 +80,7 @@ impl Runtime {
         self.try_block_on_at(future, Place::of(Location::caller()))
     }
 
-    /// The same; the main task was spawned `at` this place.
+    /// [`try_block_on`](Runtime::try_block_on) for a main task that was spawned at `at`.
     #[track_caller]
     pub(crate) fn try_block_on_at<F: Future>(
         &self,

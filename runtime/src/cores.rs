@@ -310,8 +310,8 @@ impl Core {
     /// when it ends. On systems other than Linux the first loop that listens accepts for all, and
     /// the others get an error when it ends.
     ///
-    /// The future waits only while a name is looked up. Dropping it before it is ready cancels the
-    /// lookup; nothing is listened on then.
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///
@@ -370,7 +370,21 @@ const KERNEL_BALANCES: bool = cfg!(all(target_os = "linux", not(popleft_portable
 
 /// A listener that one loop shares with the others; see [`Core::listen`].
 ///
-/// Dropping it stops accepting on this loop.
+/// On Linux dropping it closes this loop's socket, so that later connections go to the other loops.
+/// On other systems connections that are distributed to this loop then wait until the loops end.
+///
+/// ```
+/// use popleft::net::TcpStream;
+///
+/// popleft::cores(1, |core| async move {
+///     let listener = core.listen("127.0.0.1:0").await?;
+///     let client = TcpStream::connect(listener.local_addr()).await?;
+///     let (_accepted, address) = listener.accept().await?;
+///     assert_eq!(address, client.local_addr()?);
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct CoreListener {
     number: usize,
     /// Its own socket, where the kernel distributes.

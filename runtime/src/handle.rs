@@ -93,8 +93,8 @@ impl Handle {
 
     /// Cancels a task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does.
     ///
-    /// Does nothing if the task has ended. An id does not identify its runtime: it must be that of
-    /// a task of this handle's.
+    /// Does nothing if the task has ended. An id does not identify its runtime: it must be the id of
+    /// a task of this handle's runtime.
     pub fn abort(&self, task: Id) {
         self.inbox.send(Message::Abort(task));
     }

@@ -48,6 +48,8 @@ impl TcpListener {
 }
 
 /// The future of [`TcpListener::accept`].
+///
+/// Dropping it stops waiting and loses no connection.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Accept<'a> {
     pub(super) listener: &'a TcpListener,

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::panic::Location;
 
-use super::async_io::{no_runtime, simulated};
+use super::async_io::{no_runtime, simulated_network};
 use crate::current;
 use crate::offload::spawn_blocking_at;
 
@@ -44,8 +44,7 @@ pub enum HostOrAddrs {
 ///
 /// The lookup runs on the thread pool; a simulated run uses the table of its network instead.
 ///
-/// Dropping the future cancels the lookup: if it is still queued it never runs; if it is running,
-/// its result is dropped.
+/// Dropping the future abandons the lookup: it still runs on the pool, and its result is dropped.
 ///
 /// # Errors
 ///
@@ -73,7 +72,7 @@ pub(crate) async fn resolve(
     match host.host_or_addrs() {
         HostOrAddrs::Addrs(addresses) => Ok(addresses),
         HostOrAddrs::Host(name) => {
-            if let Some(found) = simulated(|network| network.look_up(&name)) {
+            if let Some(found) = simulated_network(|network| network.look_up(&name)) {
                 return found;
             }
             if current::event_loop().is_none() {

@@ -313,16 +313,16 @@ fn why_of(direction: Direction) -> Why {
     }
 }
 
-/// TaskRef holds the ticket of a wait.
+/// What holds the ticket of a wait.
 pub(super) enum Holder<'a> {
-    /// A future, which gives it back when it is dropped.
+    /// A future, which stops waiting when it is dropped.
     Future(&'a mut Option<Ticket>),
-    /// A poll through a trait has none to hold.
+    /// A poll through `AsyncRead` or `AsyncWrite`, which nothing would cancel.
     Nobody,
 }
 
-/// Asks the running loop's network, if its world has one that is simulated.
-pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
+/// Calls `ask` with the simulated network of the running loop, if it has one.
+pub(super) fn simulated_network<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
     current::event_loop()?.tasks.world.network().map(ask)
 }
 
@@ -334,7 +334,7 @@ pub(super) fn require_kernel() -> io::Result<()> {
     }
 }
 
-/// What is to be done needs a runtime, and there is none.
+/// The error of an operation that needs a runtime, where none is running.
 #[cold]
 pub(super) fn no_runtime(what: &str) -> io::Error {
     io::Error::other(format!("cannot {what}: no runtime is running on this thread"))
@@ -369,7 +369,7 @@ pub(super) fn descriptor_of<T: AsSource>(socket: &T) -> BorrowedFd<'_> {
     }
 }
 
-/// Says why a simulated socket cannot be handed out as one of the system's.
+/// Panics because a simulated socket cannot be returned as one of the standard library.
 #[cold]
 #[track_caller]
 pub(super) fn panic_simulated() -> ! {

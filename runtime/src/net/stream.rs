@@ -289,6 +289,8 @@ impl<T: Socket> fmt::Debug for Stream<T> {
 // ===== futures of several operations ============================================================
 
 /// The future of [`Stream::read_exact`].
+///
+/// Dropping it loses the bytes that it has read so far.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReadExact<'a, T: Socket> {
     wait: Wait<'a, T::Inner>,
@@ -320,6 +322,8 @@ impl<T: Socket> fmt::Debug for ReadExact<'_, T> {
 }
 
 /// The future of [`Stream::write_all`].
+///
+/// Dropping it may leave some of the bytes written.
 #[must_use = "futures do nothing unless awaited"]
 pub struct WriteAll<'a, T: Socket> {
     wait: Wait<'a, T::Inner>,

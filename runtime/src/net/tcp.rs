@@ -94,8 +94,8 @@ impl ListenOptions {
 
     /// Listens on `address`, or on the first of its addresses on which that is possible.
     ///
-    /// The future waits only while a name is looked up. Dropping it before it is ready cancels the
-    /// lookup; nothing is listened on then.
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///
@@ -155,8 +155,8 @@ impl TcpListener {
     /// With port 0 the system chooses a port; see [`TcpListener::local_addr`]. The address may be
     /// used again at once after another server has used it (`SO_REUSEADDR`).
     ///
-    /// The future waits only while a name is looked up. Dropping it before it is ready cancels the
-    /// lookup; nothing is listened on then.
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///

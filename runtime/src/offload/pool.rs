@@ -46,7 +46,7 @@ struct State {
     closing: bool,
 }
 
-/// How the thread that is on its way was made to come.
+/// Where the thread that is on its way comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arriving {
     /// It was idle and was woken.

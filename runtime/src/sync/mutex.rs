@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::base::access::{self, Object};
-use crate::base::lock_graph::{self, Number, TaskRef};
+use crate::base::lock_graph::{self, TaskRef};
 use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
@@ -65,7 +65,7 @@ struct Queue {
     waiters: VecDeque<Waiter>,
     next_ticket: Ticket,
     /// This lock's number in the wait-for graph, while it is contended.
-    number: Option<Number>,
+    number: Option<lock_graph::Number>,
     /// Identifies this lock in the record of what a turn accesses.
     identity: access::Number,
 }
@@ -296,10 +296,12 @@ impl<T> fmt::Debug for Lock<'_, T> {
     }
 }
 
-/// The lock, held: it is the value, and dropping it hands the lock on.
+/// The value of a locked [`Mutex`]; dropping the guard releases the lock.
+///
+/// The lock goes to the longest waiter. A guard may be held across an `await`.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct MutexGuard<'a, T> {
-    // Let go of before the lock is.
+    // Fields are dropped in order: the borrow ends before the lock is handed on.
     value: RefMut<'a, T>,
     _release: Release<'a>,
 }

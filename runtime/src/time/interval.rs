@@ -127,6 +127,8 @@ impl Interval {
 }
 
 /// The future of [`Interval::tick`].
+///
+/// Dropping it loses no tick.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Tick<'a> {

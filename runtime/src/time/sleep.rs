@@ -110,7 +110,7 @@ impl Sleep {
         self.deadline
     }
 
-    /// Returns whether it was ready when it was polled last.
+    /// Returns whether it was ready when it was last polled, since it was last reset.
     pub fn is_elapsed(&self) -> bool {
         matches!(self.state, State::Elapsed)
     }

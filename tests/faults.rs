@@ -449,10 +449,10 @@ fn outlives(fault: &Fault, number: usize) -> Result<usize, String> {
     let mut traced = Traced::start(fault.kind, number, &["-e", &trace, "-e", &inject])?;
     let Some(addr) = traced.addr else {
         let (code, stderr) = traced.end()?;
-        return match refuses_clearly(fault.kind, code, &stderr) {
-            true => Ok(injected(&traced)),
-            false => Err(format!("it does not start, code {code:?}: {stderr:?}")),
-        };
+        if !refuses_clearly(fault.kind, code, &stderr) {
+            return Err(format!("it does not start, code {code:?}: {stderr:?}"));
+        }
+        return Ok(injected(&traced));
     };
     let server = traced.server().ok_or("it listens and has ended")?;
     let fates = all_clients(addr);

@@ -86,9 +86,11 @@ fn refused(nth: u32, program: &str, args: &[&str]) -> Ended {
 fn is_told(ended: &Ended, program: &str) {
     assert_eq!(ended.code, Some(1), "{program}: {ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{program}: {ended:?}");
+    // A worker process says that it is one: `choose worker: cannot ..`.
     let name = program.rsplit('/').next().unwrap();
-    assert!(ended.stderr.starts_with(&format!("{name}: ")), "{program}: {ended:?}");
-    let what = ["cannot start a ", "never began"];
+    let (who, _) = ended.stderr.split_once(": ").unwrap();
+    assert!(who == name || who == format!("{name} worker"), "{program}: {ended:?}");
+    let what = ["cannot start a ", "cannot start the ", "never began"];
     assert!(what.iter().any(|what| ended.stderr.contains(what)), "{program}: {ended:?}");
     // And why, once.
     let why = ended.stderr.matches("temporarily unavailable").count();

@@ -1,7 +1,7 @@
 //! Sockets that block, for the servers whose clients each have a thread to wait in.
 //!
-//! A [`Listener`] hands out [`Client`]s until the server is asked to stop, survives what accepting
-//! can meet, and waits for the last client. So the servers themselves can be as short as in the
+//! A [`Listener`] hands out [`Client`]s until the server is asked to stop, survives the errors
+//! of `accept`, and waits for the last client. So the servers themselves can be as short as in the
 //! talk.
 
 use std::io::{self, Read, Write};
@@ -68,7 +68,7 @@ pub fn serve(options: &ServerOptions, server: impl FnOnce(&Listener)) -> anyhow:
     Ok(())
 }
 
-/// Runs a handler in a thread of its own. A connection that broke ends it, and is no one's fault;
+/// Runs a handler in a thread of its own. An error is that of its connection, and ends only it;
 /// when the system has no more threads, the client is dropped.
 pub fn start_thread(handler: impl FnOnce() -> io::Result<()> + Send + 'static) {
     let thread = thread::Builder::new().spawn(|| {
@@ -84,7 +84,7 @@ pub fn start_thread(handler: impl FnOnce() -> io::Result<()> + Send + 'static) {
 impl Listener {
     /// Waits for the next client; `None` when the server is to stop.
     pub fn accept(&self) -> Option<Client> {
-        let mut complained = false;
+        let mut reported = false;
         while self.wait() {
             match self.socket.accept() {
                 Ok((stream, _)) => {
@@ -95,7 +95,7 @@ impl Listener {
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
                     // Mostly no descriptor or memory is left: some client has to leave first.
-                    if !std::mem::replace(&mut complained, true) {
+                    if !std::mem::replace(&mut reported, true) {
                         output::complain(format_args!(
                             "cannot accept a client, trying again: {error}"
                         ));
@@ -119,7 +119,7 @@ impl Listener {
         match poll(&mut both, None) {
             Ok(_) => both[0].revents().is_empty(),
             Err(Errno::INTR) => true,
-            // It is not known whether anybody has come; accepting does not block.
+            // It is not known whether a client has come; accepting does not block.
             Err(_) => {
                 thread::sleep(PAUSE);
                 true
@@ -138,7 +138,7 @@ pub fn is_passing(error: &io::Error) -> bool {
 // ===== one client ===============================================================================
 
 impl Client {
-    /// Waits for bytes. 0 is the end of file: the client has said all, or the server is to stop.
+    /// Waits for bytes. 0 is the end of file: the client sends no more, or the server is to stop.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match (&*self.stream).read(buffer) {
@@ -153,7 +153,7 @@ impl Client {
         (&*self.stream).write_all(bytes)
     }
 
-    /// Says goodbye and closes. What the client still sends is read away for a moment: closing a
+    /// Says goodbye and closes. What the client still sends is discarded for a moment: closing a
     /// socket with unread bytes resets the connection, and the client could lose the last answer.
     pub fn hang_up(self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
@@ -198,7 +198,7 @@ impl Clients {
         let mut state = self.state();
         state.stopping = true;
         for (_, stream) in &state.open {
-            // An error means that the connection is gone: nobody reads from it either way.
+            // An error means that the connection is gone: no thread reads from it either way.
             let _ = stream.shutdown(Shutdown::Read);
         }
     }

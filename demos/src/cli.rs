@@ -43,7 +43,7 @@ pub struct ServerOptions {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorkerOptions {
     /// How many requests are computed at once [default: 4, as in the talk]
-    #[arg(long, value_name = "COUNT", value_parser = parse_workers)]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     workers: Option<NonZeroUsize>,
 }
 
@@ -56,7 +56,7 @@ pub enum Compute {
     Threads,
 }
 
-/// The options of a server that is one loop.
+/// The options of a server that runs on a loop.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct ComputeOptions {
     /// Where Fibonacci numbers are computed
@@ -102,7 +102,7 @@ impl ServerOptions {
     }
 }
 
-/// What is said when an address cannot be had.
+/// The error when an address cannot be bound.
 pub fn cannot_listen(addr: &str, error: io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -137,7 +137,8 @@ impl ComputeOptions {
     }
 }
 
-pub(crate) fn parse_workers(text: &str) -> Result<NonZeroUsize, String> {
+/// How many workers, threads or loops there are to be.
+pub(crate) fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse() {
         Ok(count) if (1..=256).contains(&count) => Ok(NonZeroUsize::new(count).expect("not zero")),
         _ => Err("must be a number from 1 to 256".into()),
@@ -178,7 +179,7 @@ impl SimOptions {
 }
 
 /// Reads the options and runs the program with them. Its errors are printed and become exit
-/// code 1; a mistake on the command line becomes 2. That nobody reads what it prints is no error.
+/// code 1; a mistake on the command line becomes 2. A closed standard output is no error.
 pub fn run<Options: Parser>(
     name: &str,
     args: impl Iterator<Item = OsString>,
@@ -202,7 +203,7 @@ pub fn run<Options: Parser>(
 
 fn explain(name: &str, help_or_mistake: &clap::Error) -> ExitCode {
     if help_or_mistake.use_stderr() {
-        // Nobody is left to be told when this fails.
+        // When this fails, there is nowhere left to report it.
         let _ = help_or_mistake.print();
     } else if let Err(error) = write!(output::stdout(), "{}", help_or_mistake.render().ansi()) {
         return failed(name, &error.into());
@@ -218,12 +219,12 @@ fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// This very program, to be started once more. What runs is meant, also when its file has been
-/// replaced or built anew meanwhile, and so its path leads to another program or to none.
+/// This very program, to be started once more: the one that runs, even if its file has been
+/// replaced or built anew meanwhile, so that its path leads to another program or to none.
 ///
 /// # Errors
 ///
-/// When the system does not tell where the program is.
+/// When the path of the program cannot be found.
 pub fn this_program() -> io::Result<Command> {
     /// No path but a link that Linux keeps, to the very file that this process runs.
     const WHAT_RUNS: &str = "/proc/self/exe";
@@ -249,25 +250,14 @@ pub fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1)
 }
 
-/// Digits, by thousands, as people read them: 31,005.
-pub(crate) fn grouped(digits: &str) -> String {
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// Says on the first line of stdout where the server listens. By then it has all that it needs: who
-/// reads the line may connect, and what fails from now on is to cost no more than a connection.
+/// Prints on the first line of stdout where the server listens. By then it has all that it needs:
+/// a client may connect as soon as it reads the line, and what fails from now on must cost no more
+/// than a connection.
 ///
 /// # Errors
 ///
-/// When there is no descriptor even for one client, and when the line gets lost. That nobody reads
-/// it is no error: whoever started the server may not care, and have closed the pipe.
+/// When there is no descriptor even for one client, and when the line cannot be written. A closed
+/// pipe is no error: the program that started the server may have no use for the line.
 pub fn announce(addr: SocketAddr) -> anyhow::Result<()> {
     let for_a_client = Socket::new(Domain::for_address(addr), Type::STREAM, None);
     drop(for_a_client.context("no client could be served")?);

@@ -1,4 +1,4 @@
-//! For whoever has no telnet: lines to the server, its answers to the terminal.
+//! A small telnet: it sends lines to the server, and shows its answers on the terminal.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,35 +10,10 @@ use clap::Parser;
 
 use crate::{cli, output};
 
-/// Sends what you type to a server, and shows what it answers
-///
-/// It ends when the server closes the connection, or when the input ends and all answers have come.
-#[derive(Debug, Parser)]
-#[command(name = "client", version, after_help = EXAMPLES)]
-struct Options {
-    /// The server's address
-    #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:25000")]
-    addr: String,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  client                          type a number and Enter; Ctrl-D ends
-  client 127.0.0.1:12345          another server
-  seq 1 20 | client               twenty requests at once";
-
-pub fn main() -> ExitCode {
-    cli::run("client", cli::arguments(), |options: Options| {
-        let addr = &options.addr;
-        let server = TcpStream::connect(addr)
-            .with_context(|| format!("cannot connect to {addr} (is a server running?)"))?;
-        talk(server)
-    })
-}
-
+/// Sends lines and shows answers, both at once: each direction has a thread.
 fn talk(mut server: TcpStream) -> anyhow::Result<()> {
     let requests = server.try_clone()?;
-    // It is left behind where it is when the server ends first: reading a terminal cannot be
+    // When the server ends first, this thread is not joined: reading a terminal cannot be
     // interrupted.
     let send = move || send(requests);
     thread::Builder::new().spawn(send).context("cannot start a thread")?;
@@ -61,7 +36,7 @@ fn talk(mut server: TcpStream) -> anyhow::Result<()> {
 
 /// Sends standard input, and at its end says goodbye.
 fn send(mut server: TcpStream) {
-    // Errors are the connection's, and the other direction tells of them.
+    // Errors are the connection's, and the other direction reports them.
     let _ = io::copy(&mut io::stdin().lock(), &mut server);
     let _ = server.shutdown(Shutdown::Write);
 }
@@ -95,6 +70,34 @@ fn length_of_the_begun(bytes: &[u8]) -> usize {
         Err(error) if error.error_len().is_none() => last.len(),
         _ => usize::from(bytes.ends_with(b"\r")),
     }
+}
+
+// ===== the program ==============================================================================
+
+/// Sends what you type to a server, and shows what it answers
+///
+/// It ends when the server closes the connection, or when the input ends and all answers have come.
+#[derive(Debug, Parser)]
+#[command(name = "client", version, after_help = EXAMPLES)]
+struct Options {
+    /// The server's address
+    #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:25000")]
+    addr: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  client                          type a number and Enter; Ctrl-D ends
+  client 127.0.0.1:12345          another server
+  seq 1 20 | client               twenty requests at once";
+
+pub fn main() -> ExitCode {
+    cli::run("client", cli::arguments(), |options: Options| {
+        let addr = &options.addr;
+        let server = TcpStream::connect(addr)
+            .with_context(|| format!("cannot connect to {addr} (is a server running?)"))?;
+        talk(server)
+    })
 }
 
 #[cfg(test)]

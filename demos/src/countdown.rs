@@ -1,12 +1,12 @@
-//! The talk's first surprise: one thread, and still everybody gets on.
+//! The talk's first surprise: one thread, and still all countdowns make progress.
 //!
 //! A generator stops at each `yield_` and can be put aside there. So three countdowns can wait in
 //! a deque: take one from the left, run it to its next yield, put it back on the right. That is a
 //! scheduler. For 10, 5 and 20 it prints 10 5 20 9 4 19 8 3 18 ..., every time.
 //!
 //! The same countdowns as tasks of the finished runtime take turns in the same way, and here also
-//! sleep. As threads they run whenever the operating system likes. In the simulated world nobody
-//! waits for a sleep, and whose turn it is can be chosen.
+//! sleep. As threads they run whenever the operating system likes. In the simulated world a
+//! sleep takes no time, and the task whose turn is next can be chosen.
 //!
 //! In the talk: just before the sockets become generators. In the book: "Generators and countdown".
 
@@ -158,7 +158,7 @@ pub fn run_from(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn show(i: u64) {
-    // Held to the end of the process, if it comes to that: no other thread is to complain as well.
+    // On failure it is held to the end of the process, so that no other thread reports one as well.
     let mut stdout = output::stdout();
     if let Err(error) = writeln!(stdout, "{i}") {
         output::end("countdown", error);
@@ -168,7 +168,7 @@ fn show(i: u64) {
 /// Where threads wait until all of them have come, or until it is known that some never will: for
 /// those a `std::sync::Barrier` would wait for ever.
 struct StartingLine {
-    /// How many are to come yet; `None` when some never will.
+    /// How many have not come yet; `None` when some never will.
     missing: Mutex<Option<usize>>,
     changed: Condvar,
 }

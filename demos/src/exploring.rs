@@ -1,5 +1,5 @@
 //! What [`race`](crate::race), [`deadlock`](crate::deadlock) and [`rude`](crate::rude) have in
-//! common: a program of tasks is run once, or as chance has it, or under every schedule, and what
+//! common: a program of tasks is run once, in random orders, or under every schedule, and what
 //! happened is told as a story.
 
 use std::cell::RefCell;
@@ -13,14 +13,14 @@ use std::rc::Rc;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use popleft::Runtime;
 use popleft::sim::{Deadlock, Failure, FailureKind, Options, Report, Schedule, Sim, explore};
+use popleft::{Runtime, task};
 use serde::Serialize;
 
 use crate::cli::{self, SimOptions, TraceOption};
 use crate::output::{self, Stdout};
 
-/// What a run tells of itself, line by line. The tasks share it, and nothing depends on it.
+/// What happened in a run, line by line. The tasks share it, and nothing depends on it.
 #[derive(Clone, Debug, Default)]
 pub struct Story(Rc<RefCell<Vec<String>>>);
 
@@ -28,21 +28,28 @@ impl Story {
     pub fn tell(&self, line: impl Into<String>) {
         self.0.borrow_mut().push(line.into());
     }
+
+    /// Adds a line that begins with the name of the running task.
+    pub fn tell_of_this_task(&self, does: impl fmt::Display) {
+        let task = task::current();
+        let name = task.as_ref().and_then(|task| task.name()).expect("the tasks have names");
+        self.tell(format!("{name} {does}"));
+    }
 }
 
-/// How a program ends: well, or with a word on what went wrong.
+/// How a program ends: `Ok`, or a sentence that says what went wrong.
 pub type End = Result<(), String>;
 
-/// A program of tasks, broken or mended, that tells what it does.
+/// A program of tasks, broken or fixed, that tells what it does.
 pub struct Demo {
-    /// Its command line, as far as it has to be repeated to have the same program.
+    /// The part of its command line that has to be repeated for the same program.
     command: String,
-    mended: bool,
+    fixed: bool,
     options: Options,
     program: Program,
 }
 
-/// Makes the main task of a run, of the mended program if the first argument is true.
+/// Makes the main task of a run: that of the fixed program if the first argument is true.
 type Program = Box<dyn Fn(bool, Story) -> MainTask>;
 type MainTask = Pin<Box<dyn Future<Output = End>>>;
 
@@ -52,11 +59,12 @@ pub struct Run {
     pub story: Vec<String>,
     /// What went wrong, if something did.
     pub wrong: Option<String>,
-    /// Who waits for whom, if nothing can happen any more.
+    /// Which task waits for which, if nothing can happen any more.
     pub circle: Vec<String>,
 }
 
-/// All schedules, or as many as there was time for, and each failure with its story.
+/// What a search of all schedules, or of as many as it was allowed, has found: each failure with
+/// its story.
 pub struct Found {
     pub report: Report,
     pub failures: Vec<(Schedule, Run)>,
@@ -65,7 +73,7 @@ pub struct Found {
 impl Demo {
     pub fn new<F>(
         command: impl Into<String>,
-        mended: bool,
+        fixed: bool,
         program: impl Fn(bool, Story) -> F + 'static,
     ) -> Self
     where
@@ -73,26 +81,26 @@ impl Demo {
     {
         Demo {
             command: command.into(),
-            mended,
+            fixed,
             options: Options::new().max_schedules(10_000).random(1_000).skip_equivalent(false),
-            program: Box::new(move |mended, story| Box::pin(program(mended, story))),
+            program: Box::new(move |fixed, story| Box::pin(program(fixed, story))),
         }
     }
 
-    /// Searches without the schedules that can only repeat another, and so further. For programs
-    /// whose tasks share nothing but locks, and the story.
+    /// Leaves out the schedules that can only repeat another, so that the search gets further. For
+    /// programs whose tasks share nothing but locks, and the story.
     pub fn skipping(self) -> Self {
         let options = self.options.max_schedules(50_000).skip_equivalent(true).declares_all(true);
         Demo { options, ..self }
     }
 
     fn program(&self, story: &Story) -> MainTask {
-        (self.program)(self.mended, story.clone())
+        (self.program)(self.fixed, story.clone())
     }
 
-    /// The same program, mended.
-    pub fn mended(self) -> Self {
-        Demo { mended: true, ..self }
+    /// The fixed program.
+    pub fn fixed(self) -> Self {
+        Demo { fixed: true, ..self }
     }
 
     // ===== once, often, and under every schedule ================================================
@@ -108,18 +116,18 @@ impl Demo {
         let (wrong, circle) = match ended {
             Ok(end) => (end.err(), vec![]),
             Err(Failure { kind: FailureKind::Deadlock(deadlock), .. }) => {
-                (Some("nothing can ever happen again".to_string()), who_waits_for_whom(&deadlock))
+                (Some("nothing can ever happen again".to_string()), waits_of_the_circle(&deadlock))
             }
             Err(failure) => return Err(failure),
         };
         Ok(Run { story: story.0.take(), wrong, circle })
     }
 
-    /// How many of so many runs on the real loop go wrong.
+    /// How many of `runs` runs on the real loop go wrong.
     ///
     /// # Errors
     ///
-    /// When the system has no loop to give.
+    /// When the loop cannot be made.
     pub fn wrong_on_the_real_loop(&self, runs: u64) -> io::Result<u64> {
         let runtime = Runtime::new()?;
         let goes_wrong = |_: &u64| {
@@ -129,7 +137,7 @@ impl Demo {
         Ok((0..runs).filter(goes_wrong).count() as u64)
     }
 
-    /// How many runs go wrong in which chance picks the next task.
+    /// How many runs go wrong when the next task is chosen at random.
     pub fn wrong_by_chance(&self, seeds: u64) -> u64 {
         let goes_wrong = |seed: &u64| {
             let run = self.run_in(&Sim::new().seed(*seed)).expect("a seed fits every program");
@@ -138,7 +146,7 @@ impl Demo {
         (0..seeds).filter(goes_wrong).count() as u64
     }
 
-    /// Tries every schedule, and has each failure again to hear its story.
+    /// Tries every schedule, and repeats each failure for its story.
     pub fn explore(&self) -> Found {
         let report = explore(self.options.clone(), || async {
             if let Err(wrong) = self.program(&Story::default()).await {
@@ -155,18 +163,20 @@ impl Demo {
     }
 }
 
-fn who_waits_for_whom(deadlock: &Deadlock) -> Vec<String> {
+fn waits_of_the_circle(deadlock: &Deadlock) -> Vec<String> {
     let name = |id| {
         let task = deadlock.tasks.iter().find(|waiting| waiting.task == id);
         task.and_then(|task| task.name.clone()).unwrap_or_else(|| format!("task {id}"))
     };
     let and_again = deadlock.circle.iter().cycle().skip(1);
     let each = deadlock.circle.iter().zip(and_again);
-    each.map(|(&who, &whom)| format!("{} waits for a lock that {} holds", name(who), name(whom)))
-        .collect()
+    each.map(|(&waiter, &holder)| {
+        format!("{} waits for a lock that {} holds", name(waiter), name(holder))
+    })
+    .collect()
 }
 
-// ===== telling ==================================================================================
+// ===== what is printed ==========================================================================
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,12 +208,12 @@ fn how_many(report: &Report) -> String {
 }
 
 impl Demo {
-    /// Tells of a search.
+    /// Writes what a search has found.
     ///
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn tell_of(&self, found: &Found, out: &mut impl Write) -> io::Result<()> {
+    pub fn show(&self, found: &Found, out: &mut impl Write) -> io::Result<()> {
         let one_failed = if found.failures.is_empty() { "; none failed" } else { "" };
         writeln!(out, "  {}{one_failed}.", how_many(&found.report))?;
         for (schedule, run) in &found.failures {
@@ -214,16 +224,17 @@ impl Demo {
     }
 
     fn command_with(&self, schedule: &Schedule) -> String {
-        let mended = if self.mended { " --mended" } else { "" };
-        format!("{}{mended} --sim --schedule {schedule}", self.command)
+        let fixed = if self.fixed { " --mended" } else { "" };
+        format!("{}{fixed} --sim --schedule {schedule}", self.command)
     }
 
-    /// From a bug that shows by chance to a proof that it is gone; `threads` is what threads did.
+    /// Plays the whole story, from a bug that shows by chance to a proof that it is gone. `threads`
+    /// is what threads did.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or the system has no loop to give.
-    pub fn tell_it_all(
+    /// When it cannot be written, or the loop cannot be made.
+    pub fn play(
         self,
         threads: &impl fmt::Display,
         cure: &str,
@@ -240,15 +251,15 @@ impl Demo {
         writeln!(out, "{threads}")?;
         writeln!(out, "\nFound, by trying every schedule")?;
         let found = self.explore();
-        self.tell_of(&found, out)?;
+        self.show(&found, out)?;
         if let Some((schedule, run)) = found.failures.first() {
             let simulation = Sim::new().schedule(schedule.clone());
             let same = (0..RUNS).filter(|_| self.run_in(&simulation).as_ref() == Ok(run)).count();
             writeln!(out, "  Done {RUNS} times, it was the same story {same} times.")?;
         }
         writeln!(out, "\nMended: {cure}")?;
-        let mended = self.mended();
-        mended.tell_of(&mended.explore(), out)
+        let fixed = self.fixed();
+        fixed.show(&fixed.explore(), out)
     }
 }
 
@@ -272,8 +283,8 @@ pub struct BugOptions {
     threads: bool,
 
     /// The mended program
-    #[arg(long, requires = "way")]
-    mended: bool,
+    #[arg(long = "mended", requires = "way")]
+    fixed: bool,
 
     /// Print one JSON object, for another program to read
     #[arg(long, requires = "way")]
@@ -295,7 +306,8 @@ pub enum Way {
 /// What the JSON of a search says.
 #[derive(Serialize)]
 struct FoundJson<'a> {
-    mended: bool,
+    #[serde(rename = "mended")]
+    fixed: bool,
     schedules: u64,
     skipped: u64,
     skipping: bool,
@@ -332,8 +344,8 @@ impl BugOptions {
         })
     }
 
-    pub fn mended(&self) -> bool {
-        self.mended
+    pub fn fixed(&self) -> bool {
+        self.fixed
     }
 
     /// Shows one simulated run.
@@ -346,11 +358,7 @@ impl BugOptions {
             FailureKind::Misfit(why) => anyhow::Error::msg(why),
             _ => failure.into(),
         })?;
-        match self.json {
-            true => show_json(&run, out)?,
-            false => write!(out, "{run}")?,
-        }
-        Ok(())
+        if self.json { show_json(&run, out) } else { Ok(write!(out, "{run}")?) }
     }
 
     /// Shows a search.
@@ -361,13 +369,13 @@ impl BugOptions {
     pub fn show_search(&self, demo: &Demo, out: &mut impl Write) -> anyhow::Result<()> {
         let found = demo.explore();
         if !self.json {
-            return Ok(demo.tell_of(&found, out)?);
+            return Ok(demo.show(&found, out)?);
         }
         let text = |(schedule, _): &(Schedule, Run)| schedule.to_string();
         let schedules: Vec<String> = found.failures.iter().map(text).collect();
         let failures = schedules.into_iter().zip(&found.failures);
         let json = FoundJson {
-            mended: demo.mended,
+            fixed: demo.fixed,
             schedules: found.report.schedules,
             skipped: found.report.skipped,
             skipping: found.report.skipping,
@@ -387,10 +395,7 @@ impl BugOptions {
         seen: &(impl fmt::Display + Serialize),
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
-        match self.json {
-            true => show_json(seen, out),
-            false => Ok(writeln!(out, "{seen}")?),
-        }
+        if self.json { show_json(seen, out) } else { Ok(writeln!(out, "{seen}")?) }
     }
 }
 

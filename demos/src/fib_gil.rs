@@ -3,12 +3,12 @@
 //! Rust has no global interpreter lock, so this server brings a toy one ([`gil`](crate::gil)).
 //! A thread holds it while it runs, and lets go of it around every call that blocks.
 //!
-//! **The second client** is served at once, as long as nobody computes. But a thread that answers
+//! **The second client** is served at once, as long as no thread computes. But a thread that answers
 //! short requests lets go of the lock at each read and each write, and when another one computes,
 //! it waits a whole switch interval (5 ms) each time to get it back: from tens of thousands of
 //! requests a second to about a hundred. Long computations take turns, so two of them take twice
 //! as long, however many processors there are. An operating system does the opposite: it prefers
-//! those who need little.
+//! threads that need little.
 //!
 //! In the talk: perf2 falls as soon as perf1 starts. In the book: "Threads and the GIL".
 

@@ -1,7 +1,7 @@
 //! The first server of the talk: one client at a time.
 //!
-//! Every call here blocks: `accept` until a client comes, `read` until it says something, `fib`
-//! until the number is known. While one client is being served, nobody calls `accept`.
+//! Every call here blocks: `accept` until a client comes, `read` until it sends something, `fib`
+//! until the number is known. While one client is being served, no other is accepted.
 //!
 //! **The second client** is connected by the kernel, may even send its request, and then hangs
 //! without an answer until the first client leaves.

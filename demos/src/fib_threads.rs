@@ -1,6 +1,6 @@
 //! The second server of the talk: a thread for each client.
 //!
-//! The handler is that of the sequential server, word for word. Only who runs it has changed: a
+//! The handler is that of the sequential server, word for word. Only what runs it has changed: a
 //! thread may block as long as it likes, since the operating system lets others run meanwhile.
 //!
 //! **The second client** is served at once. And since there is no global lock here, two long

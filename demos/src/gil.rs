@@ -1,8 +1,8 @@
 //! A toy of CPython's global interpreter lock.
 //!
-//! Whoever interprets holds the lock. A thread that wants it waits for one switch interval; when
-//! it still has not got it, it asks for it, and the holder, which looks at this request every so
-//! often, lets go and stands aside *until another thread has taken the lock*. Without this forced
+//! A thread holds the lock while it interprets. A thread that wants it waits for one switch
+//! interval; then it asks for it, and the holder, which looks for such requests every so many
+//! calls, releases the lock and stands aside *until another thread has taken it*. Without this forced
 //! hand-over the holder, which is running already, would win it back nearly every time.
 //!
 //! Around calls that block, the lock is released. That is why threads help a program that waits,
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long a thread waits before it asks for the lock: `sys.getswitchinterval()` in Python.
 pub const SWITCH_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How many calls are interpreted between two looks at whether somebody asked.
+/// How many calls are interpreted between two checks whether another thread asked.
 const CALLS_BETWEEN_LOOKS: u32 = 128;
 
 /// The lock.
@@ -27,14 +27,14 @@ pub struct Gil {
     released: Condvar,
     /// Signalled when the lock is taken.
     taken: Condvar,
-    /// Somebody has waited for a whole interval.
+    /// A thread has waited for a whole interval.
     drop_request: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     locked: bool,
-    /// How often the lock has been taken: tells whether somebody took it meanwhile.
+    /// How often the lock has been taken: shows whether another thread took it meanwhile.
     times_taken: u64,
 }
 
@@ -52,7 +52,7 @@ impl Default for Gil {
 }
 
 impl Gil {
-    /// A lock that nobody holds.
+    /// A lock that no thread holds.
     pub fn new(interval: Duration) -> Self {
         Gil {
             interval,
@@ -78,7 +78,7 @@ impl Gil {
                 .wait_timeout(state, self.interval)
                 .unwrap_or_else(PoisonError::into_inner);
             state = woken;
-            // Somebody else's turn has just begun when the count has changed: leave it an interval.
+            // When the count has changed, another thread's turn has just begun: leave it an interval.
             if wait.timed_out() && state.locked && state.times_taken == taken_before {
                 self.drop_request.store(true, Ordering::Relaxed);
             }
@@ -96,7 +96,7 @@ impl Gil {
         if !self.drop_request.load(Ordering::Relaxed) {
             return;
         }
-        // Whoever asked is still waiting, so this ends.
+        // The thread that asked is still waiting, so this ends.
         let taken_before = state.times_taken;
         while state.times_taken == taken_before {
             state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -4,23 +4,26 @@
 //! A client sends a number, waits for the answer, and only then sends the next. So a server that
 //! does not answer is asked nothing more, and what is counted is what was served.
 
-use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Parser;
+use serde::Serialize;
 
-use crate::output;
+use crate::{cli, output, perf1};
 
 /// How long [`Load::stop`] waits for answers that are on their way.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// An answer that reaches this length without an end is not waited for any longer.
+/// An answer that reaches this length without an end counts as none.
 const LONGEST_LINE: u64 = 64 * 1024;
 
 /// One answer.
@@ -32,14 +35,18 @@ pub struct Answered {
     pub took: Duration,
 }
 
-/// A client that asks one thing after the other.
+/// A client that is connected.
 pub struct Client {
+    /// Counted from 1.
+    pub number: usize,
     answers: BufReader<TcpStream>,
+    request: String,
     line: Vec<u8>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Client {
-    pub fn connect(addr: &str) -> anyhow::Result<Client> {
+    fn connect(addr: &str, number: usize, stopped: Arc<AtomicBool>) -> anyhow::Result<Client> {
         let stream = TcpStream::connect(addr).with_context(|| {
             format!(
                 "cannot connect to {addr} (is a server running? start one with: \
@@ -48,17 +55,42 @@ impl Client {
         })?;
         // A request must not wait until the one before is acknowledged.
         stream.set_nodelay(true)?;
-        Ok(Client { answers: BufReader::new(stream), line: vec![] })
+        Ok(Client {
+            number,
+            answers: BufReader::new(stream),
+            request: String::new(),
+            line: vec![],
+            stopped,
+        })
     }
 
-    /// Sends one request and waits for its answer.
-    pub fn ask(&mut self, request: &str) -> anyhow::Result<()> {
-        self.answers.get_mut().write_all(request.as_bytes())?;
+    /// Whether no more requests are to be sent.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Asks for `fib(n)`.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is lost.
+    pub fn send(&mut self, n: u64) -> anyhow::Result<()> {
+        self.request.clear();
+        writeln!(self.request, "{n}")?;
+        Ok(self.answers.get_mut().write_all(self.request.as_bytes())?)
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is lost, the server refuses the request, or its answer has no end.
+    pub fn receive(&mut self) -> anyhow::Result<()> {
         self.line.clear();
         self.answers.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut self.line)?;
-        if let Some(reason) = self.line.strip_prefix(b"error: ") {
-            let reason = output::shortened(String::from_utf8_lossy(reason).trim_end());
-            bail!("the server refused {:?}: {reason}", request.trim_end());
+        if let Some(refusal) = self.line.strip_prefix(b"error: ") {
+            let refusal = output::shortened(String::from_utf8_lossy(refusal).trim_end());
+            bail!("the server refused {:?}: {refusal}", self.request.trim_end());
         }
         match self.line.last() {
             Some(b'\n') => Ok(()),
@@ -91,16 +123,29 @@ pub struct Load {
 impl Load {
     /// Connects `clients` clients, which ask for `fib(n)` until they are stopped. `answered` is
     /// called on their threads, at each answer.
+    ///
+    /// # Errors
+    ///
+    /// When a client cannot be connected, or its thread cannot be started.
     pub fn start(
         addr: &str,
         clients: usize,
         n: u64,
         answered: impl Fn(Answered) + Clone + Send + 'static,
     ) -> anyhow::Result<Load> {
+        Load::of(addr, clients, move |client| perf1::ask(client, n, &answered))
+    }
+
+    /// Connects `clients` clients, each of which runs `work` on a thread of its own.
+    fn of(
+        addr: &str,
+        clients: usize,
+        work: impl Fn(&mut Client) -> anyhow::Result<()> + Clone + Send + 'static,
+    ) -> anyhow::Result<Load> {
         let (failed, ended) = mpsc::channel();
         let mut load = Load { stopped: Arc::default(), connections: vec![], ended };
-        for client in 1..=clients {
-            if let Err(error) = load.add(addr, client, n, answered.clone(), failed.clone()) {
+        for number in 1..=clients {
+            if let Err(error) = load.add(addr, number, work.clone(), failed.clone()) {
                 drop(failed);
                 load.stop();
                 return Err(error);
@@ -109,32 +154,22 @@ impl Load {
         Ok(load)
     }
 
-    /// Has one more client connect and go to work.
     fn add(
         &mut self,
         addr: &str,
-        client: usize,
-        n: u64,
-        answered: impl Fn(Answered) + Send + 'static,
+        number: usize,
+        work: impl Fn(&mut Client) -> anyhow::Result<()> + Send + 'static,
         failed: mpsc::Sender<anyhow::Error>,
     ) -> anyhow::Result<()> {
-        let mut connection = Client::connect(addr)?;
-        self.connections.push(connection.answers.get_ref().try_clone()?);
-        let stopped = self.stopped.clone();
+        let mut client = Client::connect(addr, number, self.stopped.clone())?;
+        self.connections.push(client.answers.get_ref().try_clone()?);
         let work = move || {
-            let request = format!("{n}\n");
-            while !stopped.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                if let Err(error) = connection.ask(&request) {
-                    // Once stopped, nobody listens: the connection was cut for that.
-                    let _ = failed.send(error);
-                    return;
-                }
-                let took = start.elapsed();
-                answered(Answered { client, took });
+            if let Err(error) = work(&mut client) {
+                // Once stopped, nothing receives it: the connection was cut for that.
+                let _ = failed.send(error);
             }
         };
-        let thread = thread::Builder::new().name(format!("client-{client}"));
+        let thread = thread::Builder::new().name(format!("client-{number}"));
         thread.spawn(work).context(NoThread)?;
         Ok(())
     }
@@ -144,7 +179,7 @@ impl Load {
         self.ended.try_recv().ok()
     }
 
-    /// Asks nothing more, waits a moment for answers that are on their way, and disconnects.
+    /// Sends no more requests, waits a moment for answers that are on their way, and disconnects.
     pub fn stop(self) {
         self.stopped.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + PATIENCE;
@@ -194,12 +229,16 @@ pub enum Happened {
     Interrupted,
 }
 
-/// Has `happened` hear of Ctrl-C and SIGTERM.
-pub fn hear_of_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
+/// Sends [`Happened::Interrupted`] at Ctrl-C or SIGTERM.
+///
+/// # Errors
+///
+/// When the signals cannot be caught, or no thread can be started.
+pub fn send_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
     let mut asked = crate::stop::signals().context("cannot catch Ctrl-C")?;
     let wait_for_it = move || {
         if asked.read_exact(&mut [0]).is_ok() {
-            // If nobody hears it, the program is ending anyway.
+            // If nothing receives it, the program is ending anyway.
             let _ = happened.send(Happened::Interrupted);
         }
     };
@@ -207,11 +246,98 @@ pub fn hear_of_signals(happened: mpsc::Sender<Happened>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What [`measure`] reports to a load.
+pub enum Progress {
+    Answered(Answered),
+    /// One more second has passed.
+    Second,
+    /// The last of them: the load has ended, after this time.
+    Over(Duration),
+}
+
 /// How a load ended: by itself, or by Ctrl-C after what it had measured so far was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     TimeIsUp,
     Interrupted,
+}
+
+/// Runs clients until their time is up or Ctrl-C. Each runs `work`, on a thread of its own;
+/// `report` is called on this thread, also with the answers that `work` passes on.
+///
+/// # Errors
+///
+/// When a client cannot go on, or `report` fails.
+pub fn measure(
+    options: &LoadOptions,
+    work: impl Fn(&mut Client, &dyn Fn(Answered)) -> anyhow::Result<()> + Clone + Send + 'static,
+    mut report: impl FnMut(Progress) -> io::Result<()>,
+) -> anyhow::Result<Ended> {
+    let (sender, happened) = mpsc::channel();
+    send_signals(sender.clone())?;
+    let answers = sender.clone();
+    let load = Load::of(&options.addr, options.clients.into(), move |client| {
+        let pass_on = |answer| {
+            // Nothing receives it any more once the time is up.
+            let _ = answers.send(Happened::Answered(answer));
+        };
+        work(client, &pass_on)
+    })?;
+
+    let start = Instant::now();
+    let deadline = options.seconds.map(|s| start + Duration::from_secs_f64(s));
+    let mut seconds = 0;
+    let ended = loop {
+        let next_second = start + Duration::from_secs(seconds + 1);
+        let wake = deadline.map_or(next_second, |deadline| deadline.min(next_second));
+        let left = wake.saturating_duration_since(Instant::now());
+        match happened.recv_timeout(left.min(BETWEEN_LOOKS)) {
+            Ok(Happened::Answered(answer)) => report(Progress::Answered(answer))?,
+            Ok(Happened::Interrupted) => break Ended::Interrupted,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("`sender` is still here"),
+        }
+        if let Some(error) = load.failure() {
+            return Err(error);
+        }
+        if Instant::now() < wake {
+            continue;
+        }
+        if wake == next_second {
+            seconds += 1;
+            report(Progress::Second)?;
+        }
+        if Some(wake) == deadline {
+            break Ended::TimeIsUp;
+        }
+    };
+    report(Progress::Over(start.elapsed()))?;
+    load.stop();
+    Ok(ended)
+}
+
+/// How long to wait for an answer before the clients are looked at again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Runs a load with the arguments of this process.
+pub fn main_of<Options: Parser>(
+    name: &str,
+    measure: impl FnOnce(&Options) -> anyhow::Result<Ended>,
+) -> ExitCode {
+    let mut ended = Ended::TimeIsUp;
+    let exit_code = cli::run(name, cli::arguments(), |options: Options| {
+        ended = measure(&options)?;
+        Ok(())
+    });
+    match ended {
+        Ended::TimeIsUp => exit_code,
+        Ended::Interrupted => ExitCode::from(INTERRUPTED),
+    }
+}
+
+/// One line of `--json`.
+pub(crate) fn json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).expect("numbers have a JSON form")
 }
 
 /// The exit code by which shells know that a program was interrupted.
@@ -229,6 +355,10 @@ pub fn median<T: Copy + Default + PartialOrd>(values: &[T]) -> T {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    fn connect(addr: &str) -> anyhow::Result<Client> {
+        Client::connect(addr, 1, Arc::default())
+    }
 
     #[test]
     fn the_median_is_the_middle_one() {
@@ -250,7 +380,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap().to_string();
         drop(taken);
-        let said = format!("{:#}", Client::connect(&addr).err().unwrap());
+        let said = format!("{:#}", connect(&addr).err().unwrap());
         assert!(said.contains(&addr) && said.contains("is a server running?"), "{said}");
     }
 
@@ -266,12 +396,14 @@ mod tests {
                 client.write_all(answer.as_bytes()).unwrap();
             }
         });
-        let mut client = Client::connect(&addr).unwrap();
-        client.ask("1\n").unwrap();
-        let refused = client.ask("99\n").unwrap_err().to_string();
+        let mut client = connect(&addr).unwrap();
+        client.send(1).unwrap();
+        client.receive().unwrap();
+        client.send(99).unwrap();
+        let refused = client.receive().unwrap_err().to_string();
         assert_eq!(refused, "the server refused \"99\": too large");
         server.join().unwrap();
-        assert!(client.ask("1\n").is_err());
+        assert!(client.send(1).and_then(|()| client.receive()).is_err());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What programs print and write, and what becomes of them when they cannot.
 //!
-//! Printing fails in one of two ways. Either nobody reads any more, as when `head` has seen enough:
-//! then all has been said that anybody wanted to hear, and the program ends quietly, with exit code
-//! 0. Or what is printed gets lost, because the disk is full, say: then the program says so, and
-//! ends with exit code 1. `println!` panics both times. So the programs here write to [`stdout`]
-//! and pass its errors on to `cli::run`, which asks [`nobody_reads`].
+//! Printing fails in one of two ways. Either the reader has closed the pipe, as `head` does when it
+//! has seen enough: then the program ends quietly, with exit code 0. Or what is printed gets lost,
+//! because the disk is full, say: then the program reports that, and ends with exit code 1.
+//! `println!` panics both times. So the programs here write to [`stdout`] and pass its errors on to
+//! `cli::run`, which asks [`nobody_reads`].
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 // ===== standard output ==========================================================================
 
-/// Standard output, locked. Colours are left out where nobody could see them.
+/// Standard output, locked. Colours are left out where it is no terminal.
 pub struct Stdout(AutoStream<StdoutLock<'static>>);
 
 /// Locks standard output.
@@ -42,7 +42,7 @@ impl Write for Stdout {
     }
 }
 
-/// An error of standard output, which can be told from those of sockets and files.
+/// An error of standard output, distinguishable from those of sockets and files.
 #[derive(Debug)]
 struct NotPrinted(io::Error);
 
@@ -58,7 +58,7 @@ impl fmt::Display for NotPrinted {
 
 impl std::error::Error for NotPrinted {}
 
-/// Whether a program failed only because nobody reads what it prints.
+/// Whether a program failed only because the reader of its standard output is gone.
 pub fn nobody_reads(error: &anyhow::Error) -> bool {
     let not_printed =
         |error: &io::Error| error.get_ref()?.downcast_ref().map(|NotPrinted(e)| e.kind());
@@ -66,8 +66,7 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
     errors.filter_map(not_printed).any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// Ends the process because printing failed, where there is nobody to whom the error could be
-/// passed on.
+/// Ends the process because printing failed, where the error cannot be passed on.
 pub fn end(program: &str, error: io::Error) -> ! {
     let error = error.into();
     if nobody_reads(&error) {
@@ -77,8 +76,8 @@ pub fn end(program: &str, error: io::Error) -> ! {
     process::exit(1);
 }
 
-/// An error and what caused it, in one line. Some errors name their cause themselves: it is not
-/// said twice.
+/// An error and what caused it, in one line. Some errors name their cause themselves: then it is
+/// not repeated.
 pub fn with_causes(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -91,15 +90,15 @@ pub fn with_causes(error: &anyhow::Error) -> String {
     line
 }
 
-/// Writes a line to standard error. If that fails there is nobody left to be told.
+/// Writes a line to standard error. When that fails, there is nowhere left to report it.
 pub fn complain(what: impl fmt::Display) {
     let _ = anstream::stderr().write_all(format!("{what}\n").as_bytes());
 }
 
 // ===== files ====================================================================================
 
-/// Sees whether a file could be written, before the work of which it is to tell. One that is there
-/// is left as it is, and where there is none, none is left.
+/// Checks whether a file can be written, before the work whose result it will hold. An existing
+/// file is left as it is, and a missing one is still missing afterwards.
 ///
 /// # Errors
 ///
@@ -113,11 +112,11 @@ fn try_to_open(path: &Path) -> io::Result<()> {
         Ok(there) if there.is_file() || there.is_dir() => {
             OpenOptions::new().append(true).open(path)?;
         }
-        // To open a pipe is to wait for its reader.
+        // Opening a pipe would wait for its reader.
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             OpenOptions::new().append(true).create(true).open(path)?;
-            // The path may be a link to a file that there was not.
+            // The path may be a link to a file that did not exist.
             fs::remove_file(fs::canonicalize(path)?)?;
         }
         Err(error) => return Err(error),
@@ -125,7 +124,7 @@ fn try_to_open(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a file, in the place of what was in it.
+/// Writes a file, and replaces what was in it.
 ///
 /// # Errors
 ///
@@ -136,6 +135,32 @@ pub fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
 
 fn cannot_write(path: &Path) -> String {
     format!("cannot write {}", path.display())
+}
+
+// ===== lines ====================================================================================
+
+/// How wide a line of text is at most.
+const LINE: usize = 88;
+
+/// A text in lines that fit a terminal, each behind `indent`.
+pub fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = String::from(indent);
+    let mut width = indent.len();
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        let begins_the_line = width == indent.len();
+        if !begins_the_line && width + 1 + length > LINE {
+            lines += "\n";
+            lines += indent;
+            width = indent.len();
+        } else if !begins_the_line {
+            lines.push(' ');
+            width += 1;
+        }
+        lines += word;
+        width += length;
+    }
+    lines + "\n"
 }
 
 // ===== texts from elsewhere =====================================================================
@@ -169,7 +194,7 @@ pub fn harmless(text: &str) -> String {
 /// How often a spinner turns.
 const TURN: Duration = Duration::from_millis(120);
 
-/// One line that says what is being done; on something that is no terminal, nothing.
+/// One line that shows what is being done; nothing where standard error is no terminal.
 pub fn spinner(template: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -183,7 +208,7 @@ pub fn spinner(template: &str) -> ProgressBar {
             thread::sleep(TURN);
         }
     };
-    // Without a thread of its own it says what is being done, but does not turn.
+    // Without a thread of its own it shows what is being done, but does not turn.
     let _ = thread::Builder::new().name("spinner".into()).spawn(turn);
     bar
 }
@@ -225,5 +250,17 @@ mod tests {
         let long = "ü".repeat(SHOWN_AT_MOST);
         assert_eq!(shortened(&long), long);
         assert_eq!(shortened(&(long.clone() + "\n")), long + "...");
+    }
+
+    #[test]
+    fn wrapped_lines_are_indented_short_and_lose_nothing() {
+        let text = "a word and another ".repeat(20);
+        for indent in ["", "  "] {
+            let lines = wrapped(text.trim_end(), indent);
+            assert!(lines.lines().all(|line| line.starts_with(indent) && line.len() <= LINE));
+            assert!(lines.lines().rev().skip(1).all(|line| line.len() > LINE - 8));
+            let words: Vec<_> = lines.split_whitespace().collect();
+            assert_eq!(words.join(" "), text.trim_end());
+        }
     }
 }

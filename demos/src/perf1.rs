@@ -4,16 +4,40 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde::Serialize;
 
-use crate::loads::{
-    Answered, Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median,
-};
-use crate::{cli, output};
+use crate::loads::{self, Answered, Client, Ended, LoadOptions, Progress, json, median};
+use crate::output;
+
+/// What each client does once it is connected: send, receive, and look at the clock.
+pub(crate) fn ask(client: &mut Client, n: u64, answered: impl Fn(Answered)) -> anyhow::Result<()> {
+    while !client.is_stopped() {
+        let start = Instant::now();
+        client.send(n)?;
+        client.receive()?;
+        answered(Answered { client: client.number, took: start.elapsed() });
+    }
+    Ok(())
+}
+
+fn measure(options: &Options) -> anyhow::Result<Ended> {
+    let n = options.n;
+    let mut times = vec![];
+    let clients = move |client: &mut Client, tell: &dyn Fn(Answered)| ask(client, n, tell);
+    loads::measure(&options.load, clients, |progress| match progress {
+        Progress::Answered(answer) => {
+            times.push(answer.took.as_secs_f64());
+            writeln!(output::stdout(), "{}", options.describe(answer))
+        }
+        Progress::Second => Ok(()),
+        Progress::Over(after) => writeln!(output::stdout(), "{}", options.summary(&times, after)),
+    })
+}
+
+// ===== the program ==============================================================================
 
 /// Long requests, one after the other, and how long each takes
 #[derive(Debug, Parser)]
@@ -37,59 +61,7 @@ Examples:
 Exit codes: 0 when the time is up, 130 after Ctrl-C, 1 when the server is lost, 2 for wrong options.";
 
 pub fn main() -> ExitCode {
-    let mut ended = Ended::TimeIsUp;
-    let exit_code = cli::run("perf1", cli::arguments(), |options: Options| {
-        ended = measure(&options)?;
-        Ok(())
-    });
-    match ended {
-        Ended::TimeIsUp => exit_code,
-        Ended::Interrupted => ExitCode::from(INTERRUPTED),
-    }
-}
-
-fn measure(options: &Options) -> anyhow::Result<Ended> {
-    let (sender, happened) = mpsc::channel();
-    hear_of_signals(sender.clone())?;
-    let clients = options.load.clients.into();
-    let tell = move |answer| {
-        // Nobody listens any more once the time is up.
-        let _ = sender.send(Happened::Answered(answer));
-    };
-    let load = Load::start(&options.load.addr, clients, options.n, tell)?;
-
-    let start = Instant::now();
-    let deadline = options.load.seconds.map(|s| start + Duration::from_secs_f64(s));
-    let mut times = vec![];
-    let ended = loop {
-        match happened.recv_timeout(until_next_look(deadline)) {
-            Ok(Happened::Answered(answer)) => {
-                times.push(answer.took.as_secs_f64());
-                writeln!(output::stdout(), "{}", options.describe(answer))?;
-            }
-            Ok(Happened::Interrupted) => break Ended::Interrupted,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => unreachable!("the signals' thread lives on"),
-        }
-        if let Some(error) = load.failure() {
-            return Err(error);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            break Ended::TimeIsUp;
-        }
-    };
-    writeln!(output::stdout(), "{}", options.summary(&times, start.elapsed()))?;
-    load.stop();
-    Ok(ended)
-}
-
-/// How long to wait for an answer before the clock and the connections are looked at.
-fn until_next_look(deadline: Option<Instant>) -> Duration {
-    let look = Duration::from_millis(100);
-    match deadline {
-        Some(deadline) => look.min(deadline.saturating_duration_since(Instant::now())),
-        None => look,
-    }
+    loads::main_of("perf1", measure)
 }
 
 #[derive(Serialize)]
@@ -140,10 +112,6 @@ impl Options {
             None => format!("no answer in {seconds:.1} s"),
         }
     }
-}
-
-fn json(line: &impl Serialize) -> String {
-    serde_json::to_string(line).expect("numbers have a JSON form")
 }
 
 #[cfg(test)]

@@ -6,14 +6,49 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use serde::Serialize;
 
-use crate::loads::{Ended, Happened, INTERRUPTED, Load, LoadOptions, hear_of_signals, median};
-use crate::{cli, output};
+use crate::loads::{self, Client, Ended, LoadOptions, Progress, json, median};
+use crate::output;
+
+/// What each client does once it is connected: send, receive, and count.
+fn ask(client: &mut Client, n: u64, served: &AtomicU64) -> anyhow::Result<()> {
+    while !client.is_stopped() {
+        client.send(n)?;
+        client.receive()?;
+        served.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The monitor: each second it prints how many requests were served since the last one.
+fn measure(options: &Options) -> anyhow::Result<Ended> {
+    let n = options.n;
+    let served = Arc::new(AtomicU64::new(0));
+    let count = served.clone();
+    let mut seconds = vec![];
+    loads::measure(
+        &options.load,
+        move |client, _| ask(client, n, &count),
+        |progress| {
+            let total = served.load(Ordering::Relaxed);
+            let line = match progress {
+                Progress::Second => {
+                    seconds.push(total - seconds.iter().sum::<u64>());
+                    options.describe(&seconds)
+                }
+                Progress::Over(after) => options.summary(total, after, &seconds),
+                Progress::Answered(_) => unreachable!("the answers are counted, and not sent"),
+            };
+            writeln!(output::stdout(), "{line}")
+        },
+    )
+}
+
+// ===== the program ==============================================================================
 
 /// Short requests, as fast as the server answers, counted each second
 #[derive(Debug, Parser)]
@@ -35,60 +70,8 @@ Examples:
 
 Exit codes: 0 when the time is up, 130 after Ctrl-C, 1 when the server is lost, 2 for wrong options.";
 
-const SECOND: Duration = Duration::from_secs(1);
-
 pub fn main() -> ExitCode {
-    let mut ended = Ended::TimeIsUp;
-    let exit_code = cli::run("perf2", cli::arguments(), |options: Options| {
-        ended = measure(&options)?;
-        Ok(())
-    });
-    match ended {
-        Ended::TimeIsUp => exit_code,
-        Ended::Interrupted => ExitCode::from(INTERRUPTED),
-    }
-}
-
-fn measure(options: &Options) -> anyhow::Result<Ended> {
-    let (sender, happened) = mpsc::channel();
-    hear_of_signals(sender)?;
-    let served = Arc::new(AtomicU64::new(0));
-    let count = served.clone();
-    let clients = options.load.clients.into();
-    let load = Load::start(&options.load.addr, clients, options.n, move |_| {
-        count.fetch_add(1, Ordering::Relaxed);
-    })?;
-
-    // The monitor: what was served since it looked last.
-    let start = Instant::now();
-    let deadline = options.load.seconds.map(|s| start + Duration::from_secs_f64(s));
-    let mut seconds = vec![];
-    let ended = loop {
-        let next = start + SECOND * (seconds.len() as u32 + 1);
-        let wake = deadline.map_or(next, |deadline| deadline.min(next));
-        match happened.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-            Ok(Happened::Interrupted) => break Ended::Interrupted,
-            Ok(Happened::Answered(_)) => unreachable!("answers are counted, not told"),
-            Err(RecvTimeoutError::Timeout) => {}
-            // The signals' thread is gone: only time can pass.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wake - Instant::now()),
-        }
-        if let Some(error) = load.failure() {
-            return Err(error);
-        }
-        if wake == next {
-            let before: u64 = seconds.iter().sum();
-            seconds.push(served.load(Ordering::Relaxed) - before);
-            writeln!(output::stdout(), "{}", options.describe(&seconds))?;
-        }
-        if Some(wake) == deadline {
-            break Ended::TimeIsUp;
-        }
-    };
-    let total = served.load(Ordering::Relaxed);
-    writeln!(output::stdout(), "{}", options.summary(total, start.elapsed(), &seconds))?;
-    load.stop();
-    Ok(ended)
+    loads::main_of("perf2", measure)
 }
 
 #[derive(Serialize)]
@@ -133,10 +116,6 @@ impl Options {
         }
         format!("{requests} requests in {seconds:.1} s: {requests_per_second:.0} requests/s")
     }
-}
-
-fn json(line: &impl Serialize) -> String {
-    serde_json::to_string(line).expect("numbers have a JSON form")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What clients and servers say to each other. No I/O here: bytes go in, requests come out.
+//! What clients and servers send each other. No I/O here: bytes go in, requests come out.
 //!
 //! A client sends a number, the server answers with a line. Where does a number end? A person and
 //! most programs send lines. The clients of the talk send `30` without a newline and rely on one
@@ -92,7 +92,7 @@ pub fn answer<E: fmt::Display>(result: Result<u64, E>) -> String {
 
 // ===== the conversation =========================================================================
 
-/// One connection's side of the protocol: what was said so far, as far as it still matters.
+/// The state of one connection: what was received so far, as far as it still matters.
 #[derive(Debug)]
 pub struct Conversation {
     rules: Rules,
@@ -288,7 +288,7 @@ fn is_fraction(text: &str) -> bool {
 struct Cut<'a>(&'a str);
 
 impl Cut<'_> {
-    /// The part to be shown, and what tells that there was more.
+    /// The part to be shown, and the mark that there was more.
     fn parts(&self) -> (&str, &str) {
         match self.0.char_indices().nth(LONGEST_QUOTE) {
             Some((end, _)) => (&self.0[..end], ".."),
@@ -573,9 +573,10 @@ mod tests {
         fn every_line_gets_exactly_one_answer(bytes in conversation_bytes()) {
             let (requests, open) = hear(Framing::Line, [&bytes[..]]);
             let ends = bytes.iter().filter(|&&byte| byte == b'\n').count();
-            match open {
-                true => prop_assert_eq!(requests.len(), ends),
-                false => prop_assert!(requests.is_empty() || requests.len() <= ends + 1),
+            if open {
+                prop_assert_eq!(requests.len(), ends);
+            } else {
+                prop_assert!(requests.is_empty() || requests.len() <= ends + 1);
             }
         }
 

@@ -28,8 +28,8 @@ pub const GRACE: Duration = Duration::from_millis(900);
 /// How long to wait before the system is asked again for what it refused.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often is read from a client that goes on sending after the goodbye, and how long each of
-/// these reads may take.
+/// How many times a server reads from a client that goes on sending after the goodbye, and how long
+/// each of these reads may take.
 pub const READS_AFTER_GOODBYE: usize = 256;
 pub const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -37,7 +37,7 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A socket that becomes readable, and stays so, at Ctrl-C or SIGTERM.
 ///
-/// Several may be had at once. From the first call on neither signal ends the process by itself.
+/// There may be several at once. From the first call on neither signal ends the process by itself.
 pub fn signals() -> io::Result<UnixStream> {
     let (asked, asking) = UnixStream::pair()?;
     pipe::register(SIGINT, asking.try_clone()?)?;
@@ -60,10 +60,10 @@ pub fn at_signal(begin_to_stop: impl FnOnce() + Send + 'static) -> anyhow::Resul
     Ok(())
 }
 
-/// What a server says that cannot be told to stop.
+/// The error of a server that could not be asked to stop.
 pub const CANNOT_CATCH: &str = "cannot catch Ctrl-C and SIGTERM";
 
-/// Whatever else fails meanwhile, a server has to hear that it is to stop.
+/// A server must be able to stop whatever else fails, so this tries again until a byte has come.
 fn wait_for_a_byte(mut asked: &UnixStream) {
     while asked.read_exact(&mut [0]).is_err() {
         thread::sleep(PAUSE);
@@ -87,7 +87,7 @@ pub struct Connection<Socket> {
 
 struct Shared<Socket> {
     open: RefCell<Slab<Rc<Socket>>>,
-    /// Whoever waits until none is left.
+    /// The task that waits until none is left.
     waiting: Cell<Option<Waker>>,
 }
 
@@ -140,7 +140,7 @@ impl<Socket> Drop for Connection<Socket> {
         open.remove(self.key);
         let is_last = open.is_empty();
         if is_last {
-            // A crowd may have been here, and is not to be remembered by the memory that it took.
+            // After many connections, give back the memory that they took.
             *open = Slab::new();
         }
         drop(open);

@@ -54,7 +54,7 @@ impl Workers {
         })
     }
 
-    /// Has a worker compute `fib(n)`; waits until one is idle, and then for its answer.
+    /// Makes a worker compute `fib(n)`; waits until one is idle, and then for its answer.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Worker {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Makes sure that it has ended, and tells how.
+    /// Makes sure that it has ended, and returns how.
     pub(crate) fn end(&mut self) -> String {
         // An error means that it has ended already.
         let _ = self.process.kill();
@@ -174,7 +174,7 @@ pub fn work() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Has this process end as soon as the server is gone, also in the middle of a long computation:
+/// Makes this process end as soon as the server is gone, also in the middle of a long computation:
 /// however the server ends, the kernel closes its end of our stdin.
 ///
 /// # Errors

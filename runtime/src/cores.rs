@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::panics::catch_and_report;
 use crate::base::place::{Place, Why};
 use crate::base::turn;
@@ -257,7 +258,7 @@ struct Members {
 
 /// No user code runs while one of these locks is held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
+    ignore_poison(mutex.lock())
 }
 
 impl Group {

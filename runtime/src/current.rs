@@ -1,4 +1,4 @@
-//! Which loop runs on this thread.
+//! The loop that runs on this thread.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -10,8 +10,8 @@ use crate::event_loop::EventLoop;
 use crate::task::tasks::{self, Tasks};
 
 thread_local! {
-    /// It is never dropped, so it is there until the thread is gone, also for a runtime that lies
-    /// in a thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
+    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in a
+    /// thread-local itself. Nothing leaks: [`Entered`] takes out what it has put in.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<EventLoop>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
@@ -38,8 +38,8 @@ pub(crate) fn enter(event_loop: Rc<EventLoop>) -> Entered {
     }
 }
 
-/// Has this thread be as one that runs no loop, but must not block either, until the guard is
-/// dropped: for what would be done on another thread.
+/// Makes this thread one on which no loop runs, but which must not block either, until the guard is
+/// dropped: for the simulated jobs of a loop, which would otherwise run on another thread.
 pub(crate) fn leave() -> Entered {
     Entered {
         cause_before: turn::cause(),
@@ -49,7 +49,7 @@ pub(crate) fn leave() -> Entered {
     }
 }
 
-/// Puts back what was before.
+/// Restores the loop before when it is dropped.
 pub(crate) struct Entered {
     cause_before: Cause,
     loop_before: Option<Rc<EventLoop>>,

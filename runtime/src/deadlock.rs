@@ -1,6 +1,6 @@
-//! TaskRef waits for what when nothing can happen any more, for those who have to find out why.
+//! What each task waits for when nothing can happen any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::task::Id;
 use crate::task::record::Record;
 use crate::task::tasks::Tasks;
 
-/// TaskRef waits for what when nothing can happen any more.
+/// What each task waits for when nothing can happen any more.
 ///
-/// It prints as a list of the tasks, and the circle below if there is one.
+/// It prints as a list of the tasks, with the circle below it if there is one.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Deadlock {
     /// All tasks that have not ended, in the order in which they were spawned.
     pub tasks: Vec<Waiting>,
-    /// Tasks of which each waits for the next one, and the last one for the first: for its end, or
-    /// for a lock that it holds. Empty when there is no such circle.
+    /// Tasks of which each waits for the next one, and the last for the first: for its completion,
+    /// or for a lock that it holds. Empty when there is no such circle.
     pub circle: Vec<Id>,
 }
 
@@ -36,9 +36,9 @@ pub struct Waiting {
     pub spawned_at: Place,
     /// What it waits for.
     pub why: Why,
-    /// The line of the `await`, where it is known; that of a join handle is not.
+    /// The line of the `await`, if it is known; for a join handle it is not.
     pub at: Place,
-    /// The task that has to do something first: the one that is joined, or that holds the lock.
+    /// The task that it waits for: the one it joins, or the one that holds the lock.
     pub awaits: Option<Id>,
     /// For how long it has waited.
     pub since: Duration,
@@ -47,9 +47,9 @@ pub struct Waiting {
 impl Deadlock {
     pub(crate) fn of(tasks: &Tasks, clock: &Clock) -> Deadlock {
         let records = tasks.table.records();
-        let now = clock.looked_at_ms();
+        let now_ms = clock.looked_at_ms();
         let by_number = records.iter().map(|record| (record.id().number, record.id())).collect();
-        let tasks = records.iter().map(|record| Waiting::of(record, &by_number, now)).collect();
+        let tasks = records.iter().map(|record| Waiting::of(record, &by_number, now_ms)).collect();
         let mut deadlock = Deadlock { tasks, circle: Vec::new() };
         deadlock.circle = deadlock.find_circle();
         deadlock
@@ -60,24 +60,23 @@ impl Deadlock {
         self.tasks.iter().map(|waiting| (waiting.task, waiting)).collect()
     }
 
-    /// Follows those who wait for each other, each task once. A way that comes back to a task on
-    /// itself is a circle; one that comes to a task that was followed before leads to none.
+    /// Follows each task to the one that it waits for, visiting each task once. A path that returns
+    /// to a task on itself is a circle; one that reaches a task of an earlier path leads to none.
     fn find_circle(&self) -> Vec<Id> {
         let by_id = self.by_id();
-        let mut followed = HashMap::new();
-        for (start, first) in self.tasks.iter().enumerate() {
+        let mut visited = HashSet::new();
+        for first in &self.tasks {
             let mut next = Some(first.task);
-            let mut way = Vec::new();
+            let mut path = Vec::new();
             while let Some(task) = next
-                && !followed.contains_key(&task)
+                && visited.insert(task)
             {
-                followed.insert(task, start);
-                way.push(task);
+                path.push(task);
                 next = by_id.get(&task).and_then(|waiting| waiting.awaits);
             }
-            if let Some(at) = way.iter().position(|&task| Some(task) == next) {
-                // It is told from the task on that was spawned first.
-                let mut circle = way.split_off(at);
+            if let Some(at) = path.iter().position(|&task| Some(task) == next) {
+                // It starts with the task that was spawned first.
+                let mut circle = path.split_off(at);
                 let eldest = (0..circle.len()).min_by_key(|&at| circle[at].number);
                 circle.rotate_left(eldest.unwrap_or(0));
                 return circle;
@@ -86,7 +85,7 @@ impl Deadlock {
         Vec::new()
     }
 
-    /// What everyone waits for, without the numbers that differ from one run to the next.
+    /// What the tasks wait for, without the numbers that differ from run to run.
     pub(crate) fn kind(&self) -> Vec<(Place, Why, Place)> {
         let mut kind: Vec<_> =
             self.tasks.iter().map(|task| (task.spawned_at, task.why, task.at)).collect();
@@ -96,11 +95,11 @@ impl Deadlock {
 }
 
 impl Waiting {
-    fn of(record: &Record, by_number: &HashMap<u32, Id>, now: u64) -> Waiting {
-        let (why, place, since) = record.parked();
+    fn of(record: &Record, by_number: &HashMap<u32, Id>, now_ms: u64) -> Waiting {
+        let (why, place, since_ms) = record.parked();
         let (awaits, at) = match why {
             Why::Join => (by_number.get(&place.number()).copied(), Place::UNKNOWN),
-            // The lock may have been handed on since the task parked.
+            // The lock may have got another holder since the task parked.
             Why::Lock => lock_graph::awaited_by(record.id()).unwrap_or((None, Place::UNKNOWN)),
             _ => (None, place),
         };
@@ -111,7 +110,7 @@ impl Waiting {
             why,
             at,
             awaits,
-            since: Duration::from_millis(now.saturating_sub(since)),
+            since: Duration::from_millis(now_ms.saturating_sub(since_ms)),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The loop.
 //!
 //! *Take tasks from the left of the deque and poll them. When the deque is empty, or after N polls,
-//! look outside: which sockets does the kernel say are ready, what did other threads leave in the
+//! look outside: which sockets does the kernel report as ready, what did other threads put into the
 //! inbox, which deadlines have passed; sleeping exactly until the next deadline when there is
-//! nothing else to do. Again.*
+//! nothing else to do. Repeat.*
 //!
 //! If you read one file of this library, read this one. Follow one byte through it: the kernel
-//! tells the reactor that a source is readable; the reactor wakes the source's waker; the waker
+//! reports to the reactor that a source is readable; the reactor wakes the source's waker; the waker
 //! pushes its task to the right end of the deque; the loop pops it from the left end and polls it;
 //! inside, a `net` future reads the byte.
 
@@ -32,29 +32,32 @@ use crate::task::table::Taken;
 use crate::task::tasks::{self, Tasks};
 use crate::timers::Timers;
 
-/// One loop and all that it looks at.
+/// One loop with its tasks, timers, reactor and thread pool.
 pub(crate) struct EventLoop {
     pub(crate) tasks: Rc<Tasks>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) clock: Clock,
     pub(crate) jobs: Box<dyn Jobs>,
-    /// How many results of jobs are still to come.
+    /// How many jobs have been submitted whose futures have neither delivered a result nor been
+    /// dropped. While there are any, a message may come.
     pub(crate) pending_jobs: Rc<Cell<usize>>,
-    /// Held by every [`Handle`](crate::Handle): whoever has one may still send a message.
+    /// Cloned into every [`Handle`](crate::Handle): its count tells whether a handle may still send
+    /// a message.
     pub(crate) handles: Arc<()>,
     pub(crate) name: String,
     pub(crate) stall: StallDetector,
-    /// N: how many turns are taken before the loop looks outside, though more tasks are ready.
+    /// N: how many turns are taken before the loop looks outside, although tasks are ready.
     polls_between_looks: u32,
-    /// How long it looks again and again before it sleeps.
+    /// How long it polls the system without sleeping before it sleeps.
     spin: Duration,
+    /// The current run is to return. Set by a message, cleared when a run begins.
     stopped: Cell<bool>,
-    /// Memory for the inbox's messages, used again and again.
+    /// Reused for the messages of the inbox. Empty outside of `read_inbox`.
     messages: Cell<Vec<Message>>,
 }
 
-/// What a loop is set to.
+/// The settings of a loop.
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) polls_between_looks: u32,
@@ -67,16 +70,16 @@ pub(crate) struct Settings {
 pub(crate) enum ExitReason {
     /// The main task has ended.
     MainEnded,
-    /// Another thread asked it to stop.
+    /// A handle stopped it.
     Stopped,
-    /// Nothing can ever happen again; a report has been printed.
+    /// Nothing can ever happen again. A report has been printed.
     Stalled,
 }
 
 // ===== the loop =================================================================================
 
 impl EventLoop {
-    /// Runs tasks until the main one has ended. Its future lies on the caller's stack.
+    /// Runs tasks until the main task has ended. The main task's future is on the caller's stack.
     pub(crate) fn run(&self, main: Id, mut main_body: Pin<&mut dyn Body>) -> ExitReason {
         while !self.stopped.get() {
             for _ in 0..self.polls_between_looks {
@@ -96,25 +99,26 @@ impl EventLoop {
         ExitReason::Stopped
     }
 
-    /// Time has passed since the last run, if there was one, and much may have come. A program that
-    /// gives the loop many short runs must not starve what is outside.
+    /// Prepares a run. Time has passed since the last one, so if there is anything outside, the loop
+    /// looks there first: otherwise a program of many short runs would starve I/O and timers.
     pub(crate) fn begin_run(&self) {
         self.stopped.set(false);
         self.stall.begin();
         self.clock.look();
-        let was_left_something =
+        let has_sources_or_timers =
             self.reactor.has_sources() || self.timers.next_deadline().is_some();
-        if was_left_something || self.tasks.inbox.may_have_messages() {
+        if has_sources_or_timers || self.tasks.inbox.may_have_messages() {
             self.look_outside(Until::Now);
         }
     }
 
-    /// Whoever asked this run to stop did not mean the next one.
+    /// A stop message that arrived too late for this run must not end the next one.
     pub(crate) fn end_run(&self) {
         self.tasks.inbox.forget_stops();
     }
 
-    /// One turn of one task: from the deque to its next `await` that is not ready, or to its end.
+    /// One turn of one task: up to its next `await` that is not ready, or to its end. True if it has
+    /// ended.
     fn take_turn(&self, task: Id, main_body: Pin<&mut dyn Body>) -> bool {
         let Some(mut taken) = self.tasks.table.begin_turn(task) else {
             return false;
@@ -135,7 +139,7 @@ impl EventLoop {
         polled.is_ready()
     }
 
-    /// The task only lets the others go first: to the right end of the deque with it.
+    /// The task has yielded: it goes to the right end of the deque.
     fn put_back(&self, task: Id, taken: Taken) {
         let is_new = self.tasks.table.end_turn_ready(task, taken.body);
         emit(|| {
@@ -151,15 +155,15 @@ impl EventLoop {
     /// The task waits for something.
     fn park(&self, task: Id, taken: Taken) {
         let (why, at) = turn::parked();
-        let (at, since) = (at.place(), self.clock.looked_at_ms());
-        self.tasks.table.end_turn_waiting(task, taken.body, (why, at), since);
+        let (at, since_ms) = (at.place(), self.clock.looked_at_ms());
+        self.tasks.table.end_turn_waiting(task, taken.body, (why, at), since_ms);
         emit(|| lock_graph::pending(task, why, at));
         if why == Why::Lock {
             lock_graph::turn_ended(task);
         }
     }
 
-    /// The task has ended: its joiner goes on, and what nobody wants is dropped.
+    /// The task has ended: its joiner is woken, or if it is detached, its result is dropped.
     fn finish(&self, task: Id, taken: Taken, how: End) {
         let left = self.tasks.table.finish(task, taken.body);
         emit(|| Event::Done { task, how });
@@ -169,7 +173,7 @@ impl EventLoop {
         }
     }
 
-    /// `None` when nothing can ever happen again.
+    /// How long the loop may sleep; `None` when nothing can ever happen again.
     fn how_long_to_sleep(&self) -> Option<Until> {
         if !self.tasks.ready.is_empty() || self.tasks.inbox.may_have_messages() {
             return Some(Until::Now);
@@ -185,23 +189,42 @@ impl EventLoop {
         self.stall.check(&self.tasks, &self.clock, others_may_send)
     }
 
+    /// Wakes the tasks whose events have happened outside, in three phases: I/O, inbox, timers.
     fn look_outside(&self, until: Until) {
         turn::set_cause(Cause::Outside);
         emit(|| Event::LookOutside);
-        if until != Until::Now {
+        let may_sleep = until != Until::Now;
+
+        // ----- I/O: the only phase in which the loop sleeps.
+        //
+        // Why only before a sleep: giving memory back takes time, and ready tasks should not wait
+        // for it.
+        if may_sleep {
             self.give_memory_back();
         }
-        let found = until != Until::Now && self.spin_until_something_happens();
-        if !found && (until != Until::Now || self.reactor.has_sources()) {
+        // Why only before a sleep: spinning replaces one. When tasks are ready, a single look is
+        // enough.
+        let found = may_sleep && self.spin_until_something_happens();
+        // Why not after a successful spin: it has asked the system, and there is work to do now.
+        // Why not without sources when tasks are ready: the system call would return nothing.
+        if !found && (may_sleep || self.reactor.has_sources()) {
             wait_for_events(self, until);
         }
+
+        // ----- Inbox: after the sleep, which a message may have ended.
         self.read_inbox();
+
+        // ----- Clock and timers: after the sleep, since time has passed. The clock is read once,
+        // for the timers and for all turns until the next look.
         self.clock.look();
         self.timers.fire(self.clock.looked_at());
+
+        // The wakes above have set the cause to what woke each task.
         turn::set_cause(Cause::Outside);
     }
 
-    /// Looks again and again, as long as the loop is set to. True when something has happened.
+    /// Polls the system without sleeping for as long as `Builder::spin` allows. True when something
+    /// has happened.
     fn spin_until_something_happens(&self) -> bool {
         if self.spin.is_zero() {
             return false;
@@ -217,6 +240,7 @@ impl EventLoop {
         false
     }
 
+    /// Does what other threads have requested, in the order in which the messages were sent.
     fn read_inbox(&self) {
         let inbox = &self.tasks.inbox;
         if !inbox.may_have_messages() {
@@ -232,7 +256,7 @@ impl EventLoop {
                     turn::set_cause(self.tasks.table.wake_cause(task));
                     tasks::wake(task);
                 }
-                // Of a job that was given up nobody speaks any more.
+                // The future of the job has been dropped meanwhile: no event.
                 Message::JobStarted(task) if self.tasks.table.has_ended(task) => {}
                 Message::JobStarted(task) => emit(|| Event::JobStart { task }),
                 Message::Spawn(spawn) => self.tasks.spawn_for_another_thread(spawn),
@@ -243,7 +267,7 @@ impl EventLoop {
         self.messages.set(messages);
     }
 
-    /// Gives back the memory of a peak that is over. For when there is time: before a sleep.
+    /// Gives back the memory of a peak that is over.
     fn give_memory_back(&self) {
         self.tasks.ready.give_back();
         self.tasks.table.give_back();
@@ -252,16 +276,16 @@ impl EventLoop {
     }
 }
 
-/// A door for debuggers: every task that is polled passes here.
+/// A place for breakpoints: every poll of a task goes through here.
 #[inline(never)]
 pub(crate) fn poll_task(task: Id, body: Pin<&mut dyn Body>) -> Poll<End> {
     body.poll(task)
 }
 
-/// A door for debuggers: here the loop asks the system what is ready, and sleeps if it may.
+/// A place for breakpoints: here the loop asks the system what is ready, and sleeps if it may.
 #[inline(never)]
 pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
-    // Between the last look into the inbox and the sleep a message may come: then no sleep.
+    // If a message has arrived since the loop last checked the inbox, it must not sleep.
     let inbox = &event_loop.tasks.inbox;
     let asleep = until != Until::Now && inbox.fall_asleep();
     if !asleep {
@@ -269,14 +293,14 @@ pub(crate) fn wait_for_events(event_loop: &EventLoop, mut until: Until) {
     }
     emit(|| Event::Wait { at_most: event_loop.clock.duration_of(until) });
     if let Err(error) = event_loop.reactor.wait(until, || event_loop.clock.now()) {
-        panic!("the system refuses to say what is ready: {error}");
+        panic!("the system cannot report what is ready: {error}");
     }
     if asleep {
         inbox.wake_up();
     }
 }
 
-// ===== what tasks and other threads ask of it ===================================================
+// ===== construction =============================================================================
 
 impl EventLoop {
     pub(crate) fn new(
@@ -311,7 +335,7 @@ mod tests {
     use crate::base::world::tests::CLOCK_READS;
 
     #[test]
-    fn the_clock_is_read_once_a_look_and_not_at_every_turn() {
+    fn the_clock_is_read_once_per_look_and_not_in_every_turn() {
         let runtime = crate::Runtime::builder().polls_between_looks(64).build();
         let turns = 64 * 100;
         let before = CLOCK_READS.get();

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::panics::catch_and_report;
 use crate::base::place::Place;
 use crate::base::turn;
@@ -169,7 +170,7 @@ impl<T> Shared<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<T>> {
-        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+        ignore_poison(self.inside.lock())
     }
 }
 
@@ -214,7 +215,7 @@ impl<T> RemoteHandle<T> {
                 );
             }
             let woken = self.shared.done.wait(inside);
-            inside = woken.unwrap_or_else(|e| e.into_inner());
+            inside = ignore_poison(woken);
         }
     }
 
@@ -261,7 +262,7 @@ impl<T> Drop for RemoteHandle<T> {
         if let State::Done(Err(error)) = &left
             && error.is_panic()
         {
-            warning::warn(Warning::Panic(format!("popleft: {error}; it was joined by nobody\n")));
+            warning::warn(Warning::Panic(format!("popleft: {error}; it was never joined\n")));
         }
         catch_and_report(|| drop(left));
     }
@@ -294,9 +295,10 @@ impl<F: Future> Future for RemoteTask<F> {
         }
         let (result, ended) = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
             Ok(output) => (Ok(ready!(output)), Ok(())),
-            Err(payload) => {
-                (Err(JoinError::panic(task, payload)), Err(JoinError::panic_told_elsewhere(task)))
-            }
+            Err(payload) => (
+                Err(JoinError::panic(task, payload)),
+                Err(JoinError::panic_delivered_elsewhere(task)),
+            ),
         };
         Poll::Ready(match this.sender.send(result) {
             // No handle is left to report the panic, so the task reports it.

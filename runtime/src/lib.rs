@@ -4,6 +4,17 @@
 //! when there is nothing to do. Tasks need not be `Send`, share state in plain `Rc<RefCell<..>>`,
 //! and hand control over at every `await` and nowhere else. What would block goes to a thread pool.
 //!
+//! # How the parts meet
+//!
+//! A *task* is a future in a table, the *deque* holds the ids of the tasks that are ready, and a
+//! *waker* makes a task ready. The *reactor* maps file descriptors to wakers, the *timers* map
+//! deadlines to wakers, and the loop knows nothing of why a task waits. Follow one byte: the kernel
+//! reports its socket to the poller, the reactor finds the source and takes the waker that waits
+//! there, the wake marks the task ready in the table and pushes its id to the right end of the
+//! deque, the loop pops it from the left end and polls it, and inside a `net` future reads the byte.
+//! A wake from another thread leaves the id in an inbox, which the loop reads when it looks outside;
+//! a timer whose deadline has passed wakes its task in the same look.
+//!
 //! ```
 //! use std::time::Duration;
 //! use popleft::time::sleep;
@@ -23,42 +34,39 @@
 //! assert_eq!(sum, 15);
 //! ```
 //!
-//! # The rooms
+//! # The sources
 //!
-//! A room knows the rooms below it, never those above. If you read one file, read `event_loop.rs`.
+//! A file knows files of its own layer and of those below it. If you read one file, read
+//! `event_loop.rs`; `ARCHITECTURE.md` in the repository says what must stay true.
 //!
 //! ```text
-//! ---- what people use
-//! net/            sockets: Async<T>, TcpListener, TcpStream, UnixStream, lookup_host
-//! time/           sleep, timeout, interval
-//! sync/           Mutex (knows only the ground: works under any executor)
-//! offload/        the escape hatch: spawn_blocking and its thread pool
-//! signal.rs       Ctrl-C and SIGTERM
-//! spawn.rs        spawn, yield_now, and what a task knows of itself
+//! ---- the front: where the parts are put together
 //! builder.rs      run() and the settings of a runtime
-//! handle.rs       how other threads reach a loop
 //! cores.rs        one loop a core
-//! generator.rs    generators on stable Rust (knows none of the others)
-//! ---- the machine
-//! runtime.rs      Runtime: a loop that runs a main task
-//! event_loop.rs   the loop
-//! stall.rs        the report for a program that hangs
-//! task/           the table of tasks, the deque, wakers, join handles
-//! reactor/        file descriptors -> wakers
-//! timers.rs       deadlines -> wakers
-//! ---- the ground
-//! event.rs        what happens in a run, and the one function that tells it
-//! turn.rs         whose turn it is on this thread, and how it ends
-//! access.rs       what a turn touches that other tasks may notice
-//! atomics.rs      what the inbox is made of: the standard library's, or loom's in its tests
-//! locks.rs        who waits for which lock, and who holds it
-//! peak.rs         giving memory back after a peak
-//! network.rs      what can be watched; what is asked of a network that is not the system's
-//! world.rs        all that a run takes from outside: clock, choice of the next task, jobs
-//! ---- the windows, which look in
-//! deadlock.rs     who waits for whom when nothing can happen; the loop opens it when it gives up
+//! ---- the tools
 //! record/         a run's events, kept in memory or in a file, and read back
 //! sim/            the simulated world: a virtual clock, chosen schedules, all schedules
+//! ---- the API
+//! net/            sockets: Async<T>, TcpListener, TcpStream, UnixStream, lookup_host
+//! time/           sleep, timeout, interval
+//! sync/           Mutex, which works under any executor
+//! offload/        spawn_blocking and its thread pool
+//! signal.rs       Ctrl-C and SIGTERM
+//! handle.rs       how other threads reach a loop
+//! generator.rs    generators on stable Rust; knows no other file
+//! ---- the machine
+//! event_loop.rs   the loop
+//! task/           tasks.rs: all of waking; the table, the deque, the inbox, join handles, spawn
+//! reactor/        file descriptors -> wakers
+//! timers.rs       deadlines -> wakers
+//! runtime.rs      Runtime: a loop that runs a main task
+//! current.rs      which loop runs on this thread
+//! stall.rs        detects programs that hang, and prints the report
+//! deadlock.rs     which task waits for which, when nothing can happen any more
+//! ---- the base: what need not be opened first
+//! base/           ids, events, places, the turn, the clock, the wait-for graph of locks, warnings
+//! base/world.rs   all that a run takes from outside: the clock, the next task, jobs
+//! base/poller/    where the loop sleeps: epoll, or `polling` on other systems
 //! ```
 
 #![deny(missing_docs)]

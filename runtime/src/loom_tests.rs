@@ -15,12 +15,12 @@ use loom::thread;
 
 use crate::stall::nothing_can_come;
 use crate::task::Id;
-use crate::task::inbox::{Inbox, Message, OnItsWay};
+use crate::task::inbox::{Inbox, Message, WakeInFlight};
 
 /// One parked task, its loop's inbox, and those who may wake it.
 struct Parked {
     inbox: Inbox,
-    on_its_way: OnItsWay,
+    wake_in_flight: WakeInFlight,
     notifier: Notify,
     /// How many others hold the task's waker. Given up as the owner of an `Arc` gives up: with a
     /// release.
@@ -35,7 +35,7 @@ impl Parked {
     fn new(wakers: usize) -> Arc<Self> {
         Arc::new(Parked {
             inbox: Inbox::new(None),
-            on_its_way: OnItsWay::new(),
+            wake_in_flight: WakeInFlight::new(),
             notifier: Notify::new(),
             owners: AtomicUsize::new(wakers),
             done: (0..wakers).map(|_| AtomicBool::new(false)).collect(),
@@ -45,7 +45,7 @@ impl Parked {
     /// What another thread does: says what is done, wakes, and lets go of the waker.
     fn wake_and_let_go(&self, waker: usize) {
         self.done[waker].store(true, Relaxed);
-        if self.on_its_way.begin()
+        if self.wake_in_flight.begin()
             && self.inbox.leave(Message::Wake(TASK)).is_ok_and(|is_asleep| is_asleep)
         {
             self.notifier.notify();
@@ -73,7 +73,7 @@ impl Parked {
             let mut messages = Vec::new();
             self.inbox.take(&mut messages);
             for _ in messages {
-                self.on_its_way.end();
+                self.wake_in_flight.end();
                 if self.is_done() {
                     return true;
                 }
@@ -130,7 +130,7 @@ fn a_verdict_comes_only_when_the_last_owner_has_let_go() {
             let mut messages = Vec::new();
             parked.inbox.take(&mut messages);
             for _ in messages {
-                parked.on_its_way.end();
+                parked.wake_in_flight.end();
                 assert!(parked.done[0].load(Relaxed), "what was done before the wake is seen");
             }
             thread::yield_now();

@@ -1,4 +1,4 @@
-//! The front of the machine: a loop that runs a main task to its end.
+//! `Runtime`: a loop that runs a main task until it completes.
 
 use std::error::Error;
 use std::fmt;
@@ -22,13 +22,21 @@ use crate::task::{Id, JoinError};
 
 /// A loop with its tasks, timers, sources and thread pool.
 ///
-/// Tasks live as long as their runtime: those that were spawned in one [`block_on`] and have not
-/// ended go on in the next one. Dropping the runtime drops them all, on this thread, and waits a
-/// set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
+/// Tasks live as long as their runtime: tasks that were spawned in one [`block_on`] and have not
+/// ended continue in the next one. Dropping the runtime drops them all, on this thread, and waits up
+/// to a set time for jobs that are running on the thread pool (see [`Builder::shutdown_timeout`]).
 ///
-/// It stays on its thread, and in its process: a forked child (`fork` without an `exec`) shares the
-/// loop's epoll instance with its parent, so that what it closes or drops there disappears from the
-/// parent's watch, too. Start other programs through [`std::process::Command`]; all descriptors are
+/// A runtime stays on the thread that created it: it is neither `Send` nor `Sync`, because its tasks
+/// need not be. Other threads use a [`Handle`](crate::Handle).
+///
+/// ```compile_fail,E0277
+/// let runtime = popleft::Runtime::new().unwrap();
+/// std::thread::spawn(move || runtime.block_on(async {}));
+/// ```
+///
+/// It also stays in its process: a forked child (`fork` without an `exec`) shares the loop's epoll
+/// instance with its parent, so that what it closes or drops there is no longer watched in the
+/// parent, either. Start other programs through [`std::process::Command`]; all descriptors are
 /// closed on `exec`.
 ///
 /// [`block_on`]: Runtime::block_on
@@ -40,7 +48,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Runs `future` as the main task, and all other tasks meanwhile, until it has ended. It need
+    /// Runs `future` as the main task, together with all other tasks, until it has ended. It need
     /// not be `'static`: it may borrow from the caller.
     ///
     /// # Panics
@@ -94,8 +102,8 @@ impl Runtime {
              spawn a task or await the future instead"
         );
         let mut output = None;
-        // Through the block the task's own output is `()`, which may lie in a task's box; the
-        // future and its output may borrow whatever they like.
+        // The block's own output is `()`, which satisfies the `'static` bound of a task's result;
+        // the future and its output may borrow.
         let main = async { output = Some(future.await) };
         let (returned, ended) = self.run_main(main, at);
         match (returned, ended) {
@@ -108,15 +116,15 @@ impl Runtime {
         }
     }
 
-    /// Runs the loop with `main` on this stack. All that is made here goes in the opposite order:
-    /// the main future while the loop is still this thread's, since what it holds may need it.
+    /// Runs the loop with `main` on this stack. The guards are dropped in reverse order: the main
+    /// future goes while the loop is still current, since what it holds may need the loop.
     fn run_main<F>(&self, main: F, at: Place) -> (ExitReason, Option<Result<(), JoinError>>)
     where
         F: Future<Output = ()>,
     {
-        let _listening = ListenerGuard::start(self.listener.clone());
+        let _listener = ListenerGuard::install(self.listener.clone());
         let _entered = current::enter(self.event_loop.clone());
-        let _door = DebuggerSlot::open(&self.event_loop);
+        let _slot = DebuggerSlot::claim(&self.event_loop);
         let (task, waker) = MainTask::spawn(&self.event_loop, at);
         let mut body = pin!(TaskBody::new(AlwaysOk::new(main), waker));
         self.event_loop.begin_run();
@@ -127,12 +135,12 @@ impl Runtime {
         (returned, ended)
     }
 
-    /// Runs tasks until another thread, or a task, calls [`Handle::stop`](crate::Handle::stop):
+    /// Runs tasks until another thread, or a task, calls [`Handle::stop`](crate::Handle::stop), like
     /// asyncio's `run_forever`.
     ///
     /// # Panics
     ///
-    /// When a runtime is running on this thread already, and when the tasks can never go on.
+    /// When a runtime is running on this thread already, and when the tasks can never continue.
     #[track_caller]
     pub fn run_until_stopped(&self) {
         match self.try_block_on(std::future::pending::<()>()) {
@@ -144,9 +152,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let _listening = ListenerGuard::start(self.listener.clone());
-        // What tasks hold may wake, spawn, or give timers back while it is dropped; all that is
-        // meant for this loop, whichever runs on this thread.
+        let _listener = ListenerGuard::install(self.listener.clone());
+        // While tasks are dropped they may wake, spawn, or cancel timers. All that is meant for this
+        // loop, whichever one runs on this thread.
         let _entered = current::enter(self.event_loop.clone());
         self.event_loop.tasks.table.close();
         let unread = self.event_loop.tasks.inbox.close();
@@ -161,7 +169,7 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// The main task's row in the table, for as long as its future lies on the stack.
+/// The main task's row in the table, for as long as its future is on the stack.
 struct MainTask<'a> {
     event_loop: &'a EventLoop,
     id: Id,
@@ -187,13 +195,14 @@ impl Drop for MainTask<'_> {
     }
 }
 
-/// Installs a runtime's listener for as long as the runtime is at work on this thread.
+/// Installs a runtime's listener while the runtime is active on this thread.
 struct ListenerGuard {
+    /// The listener to be restored. The outer `None`: nothing was installed.
     before: Option<Option<Listener>>,
 }
 
 impl ListenerGuard {
-    fn start(listener: Option<Listener>) -> Self {
+    fn install(listener: Option<Listener>) -> Self {
         ListenerGuard { before: listener.map(|listener| event::listen(Some(listener))) }
     }
 }
@@ -230,20 +239,20 @@ impl fmt::Display for RunError {
 
 impl Error for RunError {}
 
-// ===== the debugger's door ======================================================================
+// ===== for debuggers ============================================================================
 
-/// The loops that are running in this process, for a debugger to find: it can read a static
-/// without knowing any thread's stack. Nothing in the library reads them.
+/// The loops that are running in this process, for a debugger: it can read a static without
+/// searching the threads' stacks. Nothing in the library reads it.
 static RUNNING_LOOPS: [AtomicPtr<EventLoop>; 64] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; 64];
 
 struct DebuggerSlot {
-    /// `None` when more loops are running than the debugger can be shown.
+    /// `None` when all slots are taken: the debugger does not see this loop.
     slot: Option<&'static AtomicPtr<EventLoop>>,
 }
 
 impl DebuggerSlot {
-    fn open(event_loop: &Rc<EventLoop>) -> Self {
+    fn claim(event_loop: &Rc<EventLoop>) -> Self {
         let address = Rc::as_ptr(event_loop).cast_mut();
         let slot = RUNNING_LOOPS.iter().find(|slot| {
             slot.compare_exchange(

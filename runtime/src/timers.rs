@@ -1,11 +1,11 @@
-//! Deadlines and the wakers that they wake.
+//! Timers: deadlines and the wakers to be woken.
 //!
-//! Most timers never fire: a timeout guards a read, and the read is quicker. So what has to be
-//! cheap is setting one and taking it back. A timer here is a row in a slab and an entry, first in a
-//! list of fresh ones and, once the loop wants to know what is due, in a binary heap ordered by
-//! deadline. Taking it back clears the row and leaves the entry, dead; a dead entry is thrown away
-//! when it comes to the top, or all at once when more than half of all entries are dead. Neither
-//! the setting nor the taking back allocates, once all of these have grown.
+//! Most timers never fire: a timeout guards a read, and the read is quicker. So setting and
+//! cancelling have to be cheap. A timer here is a row in a slab and an entry, first in a list of
+//! fresh ones and, once the loop needs to know what is due, in a binary heap ordered by deadline.
+//! Cancelling removes the row and leaves the entry, dead; a dead entry is discarded when it comes to
+//! the top, or together with all others when more than half of all entries are dead. Neither setting
+//! nor cancelling allocates, once all of these have grown.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -20,19 +20,20 @@ use crate::base::peak::{self, PeakOfSlab};
 use crate::base::turn;
 use crate::task::local_waker::LocalWaker;
 
-/// A heap smaller than this is not worth tidying.
+/// In a heap smaller than this, dead entries are left until they come to the top.
 const SMALL: usize = 64;
 
 /// All timers of one loop.
 pub(crate) struct Timers {
-    /// Deadlines are counted from here.
+    /// Entries count nanoseconds from here.
     started: Instant,
     rows: RefCell<Slab<Row>>,
     heap: RefCell<BinaryHeap<Reverse<Entry>>>,
-    /// Those that were set since the loop last asked. Only then they go into the heap: what has
-    /// been taken back between two looks, as around a join or a lock, costs nothing there.
+    /// Entries set since the loop last asked for the next deadline. They go into the heap only then:
+    /// a timer cancelled before that, like one around a join or a lock, never costs the heap anything.
     fresh: RefCell<Vec<Entry>>,
-    /// How many entries of the heap, and of the fresh ones, are dead.
+    /// How many entries, in the heap and among the fresh ones, are dead. Exact; never more than there
+    /// are entries. Raised when a row is removed, lowered when a dead entry is discarded.
     dead: Cell<usize>,
     next_sequence: Cell<u32>,
     peak: PeakOfSlab,
@@ -46,17 +47,17 @@ struct Row {
 /// One deadline. Equal deadlines fire in the order in which they were set, until four thousand
 /// million timers have been set and the numbers begin again.
 ///
-/// Sixteen bytes: four of them lie in one line of the processor's cache, and a heap of many is
-/// mostly waiting for memory.
+/// Sixteen bytes: four of them fit a line of the processor's cache, and a large heap mostly waits for
+/// memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    /// Nanoseconds since the loop started.
-    due: u64,
+    /// The deadline, in nanoseconds since the loop started.
+    due_ns: u64,
     sequence: u32,
     row: u32,
 }
 
-/// The claim ticket for one timer.
+/// The key of one timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     row: u32,
@@ -84,28 +85,28 @@ impl Timers {
         }
     }
 
-    /// Sets a timer: `waker` is woken at the loop's first look outside at or after `deadline`.
+    /// Sets a timer: the loop's first look outside at or after `deadline` wakes `waker`.
     pub(crate) fn set(&self, deadline: Instant, waker: LocalWaker) -> Key {
         let sequence = self.next_sequence.get();
         self.next_sequence.set(sequence.wrapping_add(1));
         let row = self.rows.borrow_mut().insert(Row { sequence, waker }) as u32;
-        let due = self.count(deadline);
-        self.fresh.borrow_mut().push(Entry { due, sequence, row });
+        let due_ns = self.nanoseconds(deadline);
+        self.fresh.borrow_mut().push(Entry { due_ns, sequence, row });
         Key { row, sequence }
     }
 
-    /// Whether the timer is still to fire.
+    /// Whether the timer has neither fired nor been cancelled.
     pub(crate) fn is_set(&self, key: Key) -> bool {
         is_alive(&self.rows.borrow(), key.row, key.sequence)
     }
 
-    /// Whether `waker` is the one that this timer wakes.
+    /// Whether this timer wakes the same task as `waker`.
     pub(crate) fn wakes(&self, key: Key, waker: &Waker) -> bool {
         let rows = self.rows.borrow();
         is_alive(&rows, key.row, key.sequence) && rows[key.row as usize].waker.will_wake(waker)
     }
 
-    /// Changes whom the timer wakes. Returns the waker that is no longer needed, to be dropped.
+    /// Replaces the timer's waker. Returns the one that is no longer needed, which has to be dropped.
     pub(crate) fn set_waker(&self, key: Key, waker: LocalWaker) -> LocalWaker {
         let mut rows = self.rows.borrow_mut();
         if !is_alive(&rows, key.row, key.sequence) {
@@ -114,13 +115,13 @@ impl Timers {
         std::mem::replace(&mut rows[key.row as usize].waker, waker)
     }
 
-    /// The deadline as entries hold it. 64 bits count to the year 2554 and no further.
-    fn count(&self, deadline: Instant) -> u64 {
+    /// The deadline as entries hold it. 64 bits are enough for 584 years.
+    fn nanoseconds(&self, deadline: Instant) -> u64 {
         let left = deadline.saturating_duration_since(self.started);
         u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a timer back. One that has fired is left alone.
+    /// Cancels a timer. Does nothing if it has fired.
     pub(crate) fn cancel(&self, key: Key) {
         let mut rows = self.rows.borrow_mut();
         if !is_alive(&rows, key.row, key.sequence) {
@@ -133,9 +134,9 @@ impl Timers {
         row.waker.discard();
     }
 
-    /// A timer's row is gone: so is its entry, if it was the last one set; else the entry is dead.
-    /// Throws the dead out when they are the greater half. Each of them has paid for its share when
-    /// it was set, so taking a timer back stays cheap on average.
+    /// A timer's row has been removed: removes its entry, too, if that was the last one set; otherwise
+    /// the entry is dead. Discards all dead entries when they are more than half: each was set once
+    /// and is discarded once, so cancelling stays cheap on average.
     fn forget(&self, key: Key, rows: &Slab<Row>) {
         let mut fresh = self.fresh.borrow_mut();
         if fresh.pop_if(|last| last.sequence == key.sequence).is_some() {
@@ -144,6 +145,7 @@ impl Timers {
         self.dead.set(self.dead.get() + 1);
         let mut heap = self.heap.borrow_mut();
         let all = heap.len() + fresh.len();
+        debug_assert!(self.dead.get() <= all);
         if all >= SMALL && self.dead.get() > all / 2 {
             fresh.retain(|entry| is_alive(rows, entry.row, entry.sequence));
             heap.retain(|Reverse(entry)| is_alive(rows, entry.row, entry.sequence));
@@ -151,33 +153,40 @@ impl Timers {
         }
     }
 
-    /// The fresh ones that are alive go into the heap.
+    /// Moves the fresh entries into the heap, except for dead ones.
     fn flush_fresh(&self, rows: &Slab<Row>) {
         let mut heap = self.heap.borrow_mut();
         for entry in self.fresh.borrow_mut().drain(..) {
-            match is_alive(rows, entry.row, entry.sequence) {
-                true => heap.push(Reverse(entry)),
-                false => self.dead.set(self.dead.get() - 1),
+            if is_alive(rows, entry.row, entry.sequence) {
+                heap.push(Reverse(entry));
+            } else {
+                self.discarded_dead();
             }
         }
     }
 
-    /// The earliest deadline that is still to come.
+    /// A dead entry has been discarded.
+    fn discarded_dead(&self) {
+        debug_assert!(self.dead.get() > 0);
+        self.dead.set(self.dead.get() - 1);
+    }
+
+    /// The earliest deadline of all timers.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let rows = self.rows.borrow();
         self.flush_fresh(&rows);
         let mut heap = self.heap.borrow_mut();
         while let Some(Reverse(entry)) = heap.peek() {
             if is_alive(&rows, entry.row, entry.sequence) {
-                return Some(self.started + Duration::from_nanos(entry.due));
+                return Some(self.started + Duration::from_nanos(entry.due_ns));
             }
             heap.pop();
-            self.dead.set(self.dead.get() - 1);
+            self.discarded_dead();
         }
         None
     }
 
-    /// Wakes whoever waits for a deadline at or before `now`, earliest first.
+    /// Fires all timers with a deadline at or before `now`, earliest first.
     pub(crate) fn fire(&self, now: Instant) {
         while let Some((deadline, timer, waker)) = self.pop_due(now) {
             turn::set_cause(Cause::Timer(timer));
@@ -198,6 +207,7 @@ impl Timers {
         }
     }
 
+    /// Takes out the earliest timer if it is due.
     fn pop_due(&self, now: Instant) -> Option<(Instant, u32, LocalWaker)> {
         let deadline = self.next_deadline().filter(|&deadline| deadline <= now)?;
         let Reverse(entry) = self.heap.borrow_mut().pop()?;
@@ -206,7 +216,7 @@ impl Timers {
     }
 }
 
-/// Whether the row still belongs to the timer with this sequence number.
+/// Whether the row belongs to the timer with this sequence number: rows are reused, numbers are not.
 fn is_alive(rows: &Slab<Row>, row: u32, sequence: u32) -> bool {
     rows.get(row as usize).is_some_and(|row| row.sequence == sequence)
 }
@@ -245,7 +255,7 @@ mod tests {
         ]
     }
 
-    /// How many entries belong to no timer any more, counted one by one.
+    /// The number of dead entries, counted one by one.
     fn dead_entries(timers: &Timers) -> usize {
         let rows = timers.rows.borrow();
         let is_dead = |entry: &&Entry| !is_alive(&rows, entry.row, entry.sequence);
@@ -300,6 +310,11 @@ mod tests {
     }
 
     #[test]
+    fn four_entries_fit_a_cache_line() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+
+    #[test]
     fn a_million_live_timers_fire_in_order() {
         let start = Instant::now();
         let timers = Timers::new(start);
@@ -324,7 +339,7 @@ mod tests {
         let keep = timers.set(far, LocalWaker::NOBODY);
         for _ in 0..100_000 {
             let key = timers.set(far, LocalWaker::NOBODY);
-            // The loop asks, so that it is in the heap when it is taken back.
+            // The loop asks, so that it is in the heap when it is cancelled.
             assert_eq!(timers.next_deadline(), Some(far));
             timers.cancel(key);
             let entries = timers.heap.borrow().len() + timers.fresh.borrow().len();
@@ -334,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lists_are_small_again_after_a_crowd_has_gone() {
+    fn the_lists_are_small_again_after_a_peak() {
         let start = Instant::now();
         let timers = Timers::new(start);
         let keys: Vec<_> = (0..100_000).map(|_| timers.set(start, LocalWaker::NOBODY)).collect();
@@ -349,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_are_thrown_out_only_when_they_outnumber_the_living() {
+    fn the_dead_are_discarded_only_when_they_outnumber_the_living() {
         let timers = Timers::new(Instant::now());
         let far = Instant::now() + Duration::from_secs(1_000);
         let keys: Vec<_> = (0..1_000).map(|_| timers.set(far, LocalWaker::NOBODY)).collect();
@@ -362,12 +377,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_timer_that_is_taken_back_is_forgotten_when_the_loop_asks() {
+    fn a_fresh_timer_that_is_cancelled_is_discarded_when_the_loop_asks() {
         let timers = Timers::new(Instant::now());
         let far = Instant::now() + Duration::from_secs(1_000);
         let first = timers.set(far, LocalWaker::NOBODY);
         let last = timers.set(far, LocalWaker::NOBODY);
-        // The last one goes at once, any other when all of them are looked at.
+        // The last one is removed at once, any other when all of them are visited.
         timers.cancel(first);
         assert_eq!((timers.fresh.borrow().len(), timers.dead.get()), (2, 1));
         timers.cancel(last);
@@ -377,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_is_no_longer_set_gives_a_new_waker_back() {
+    fn a_timer_that_is_no_longer_set_returns_a_new_waker() {
         let timers = Timers::new(Instant::now());
         let log = Arc::new(Mutex::new(vec![]));
         let named = |name| Waker::from(Arc::new(Named { name, log: log.clone() }));
@@ -392,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_past_does_not_touch_the_timer_in_the_same_row() {
+    fn an_old_key_does_not_touch_the_timer_in_the_same_row() {
         let timers = Timers::new(Instant::now());
         let far = Instant::now() + Duration::from_secs(1_000);
         let old = timers.set(far, LocalWaker::NOBODY);

@@ -404,7 +404,7 @@ fn the_panic_of_a_task_from_another_thread_arrives_where_it_is_awaited() {
     };
     assert!(!stderr.contains("popleft: task 1 panicked: of a kind"), "{stderr}");
     assert!(stderr.contains("panicked: unheard"), "{stderr}");
-    assert_eq!(stderr.matches("was joined by nobody").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("was never joined").count(), 1, "{stderr}");
 }
 
 // ===== where threads end ========================================================================

@@ -999,12 +999,12 @@ fn a_panic_that_nobody_joins_is_a_failure_and_one_that_is_handled_is_none() {
     });
     let [failure] = &unjoined.failures[..] else { panic!("{unjoined}") };
     assert!(failure.to_string().contains("into the void"), "{failure}");
-    assert!(failure.to_string().contains("joined by nobody"), "{failure}");
+    assert!(failure.to_string().contains("never joined"), "{failure}");
     let alone = Sim::new().try_run(async {
         drop(spawn(async { std::panic::resume_unwind(Box::new("on purpose")) }));
         yield_now().await;
     });
-    assert!(alone.unwrap_err().to_string().contains("joined by nobody"));
+    assert!(alone.unwrap_err().to_string().contains("never joined"));
     let handled = explore(Options::new(), || async {
         let broken = spawn(async { panic!("as expected") });
         assert!(broken.await.unwrap_err().is_panic());

@@ -1,5 +1,5 @@
-//! The rules of the house, held by reading the sources: who may know whom, what the loop must not
-//! contain, and how long things may get. What is explained in `ARCHITECTURE.md` is checked here.
+//! Rules that can be checked by reading the sources: which file may know which, what the loop must
+//! not contain, and how long things may get. `ARCHITECTURE.md` explains them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,8 +12,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "machine",
         &["event_loop", "current", "runtime", "stall", "deadlock", "timers", "task/", "reactor/"],
     ),
-    ("people", &["generator", "handle", "signal", "net/", "time/", "sync/", "offload/"]),
-    ("windows", &["record/", "sim/"]),
+    ("API", &["generator", "handle", "signal", "net/", "time/", "sync/", "offload/"]),
+    ("tools", &["record/", "sim/"]),
     ("front", &["builder", "cores", "lib", "loom_tests"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli;
+use indicatif::HumanCount;
 
 /// No time may be longer, and no size larger.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,19 +26,19 @@ pub(super) fn read_time(text: &str) -> Result<Duration, String> {
         "0" => 0.0,
         _ => read(text, TIMES).ok_or("a time is written as 500us, 50ms, 1.5s, 10m, 1h or 0")?,
     };
-    match seconds <= LONGEST.as_secs_f64() {
-        true => Ok(Duration::from_secs_f64(seconds)),
-        false => Err("no time may be longer than 24h".into()),
+    if seconds > LONGEST.as_secs_f64() {
+        return Err("no time may be longer than 24h".into());
     }
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Reads `1M`, `64k`, `100`, `0`. A k is 1024.
 pub(super) fn read_size(text: &str) -> Result<usize, String> {
     let bytes = read(text, SIZES).ok_or("a size is written as 100, 64k, 1M or 0; k is 1024")?;
-    match bytes <= LARGEST as f64 {
-        true => Ok(bytes as usize),
-        false => Err("no item may have more than 256M".into()),
+    if bytes > LARGEST as f64 {
+        return Err("no item may have more than 256M".into());
     }
+    Ok(bytes as usize)
 }
 
 /// A number that is not negative, and one of the units directly behind it.
@@ -90,7 +90,7 @@ pub(super) fn times(ratio: f64) -> String {
 
 /// A number of items, grouped by thousands: `1,200 items`.
 pub(super) fn count(number: usize) -> String {
-    cli::grouped(&number.to_string())
+    HumanCount(number as u64).to_string()
 }
 
 #[cfg(test)]

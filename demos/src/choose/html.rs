@@ -1,8 +1,10 @@
-//! The runs as one page to pass on, with nothing to load: light and dark, narrow and wide.
+//! The runs as one page to pass on.
 
 use super::amount;
 use super::report::{Report, Run};
 use super::terminal::{items, processors};
+use super::verdict::capitalised;
+use crate::page::escape;
 
 /// The drawing, in its own units: where the time axis begins and ends, and the height of a style.
 const WIDTH: f64 = 720.0;
@@ -13,15 +15,9 @@ const TALL: f64 = 96.0;
 const HIGH: f64 = 28.0;
 
 const STYLE: &str = "\
-:root { color-scheme: light dark; --ink: #1d2733; --paper: #fff; --soft: #566; --wait: #3367a8; --compute: #c26a14; --line: #dde; }
-@media (prefers-color-scheme: dark) { :root { --ink: #dfe5ec; --paper: #14181d; --soft: #9ab; --wait: #6da3e8; --compute: #f0a35a; --line: #334; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } figcaption, caption { color: var(--soft); text-align: left; }
-figure { margin: 1rem 0; } svg { width: 100%; min-width: 32rem; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); } .strong { font-weight: 600; }
-.wait { fill: var(--wait); } .compute { fill: var(--compute); } line { stroke: var(--line); } .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; }
-.key.wait { background: var(--wait); } .key.compute { background: var(--compute); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem 1rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; } th:first-child { text-align: left; }
+svg { min-width: 32rem; } .strong { font-weight: 600; } line { stroke: var(--line); }
+.wait { fill: var(--blue); } .compute { fill: var(--orange); } .key { display: inline-block; width: .8em; height: .8em; border-radius: 2px; }
+.key.wait { background: var(--blue); } .key.compute { background: var(--orange); }
 pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); border-radius: 4px; }
 ";
 
@@ -30,12 +26,8 @@ pub(super) fn page(report: &Report) -> String {
     let sentences: String =
         report.sentences().iter().map(|said| format!("<p>{}</p>\n", escape(said))).collect();
     let processors = processors(work.processors);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Which should I choose?</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <main>\n<h1>Which should I choose?</h1>\n\
-         <p>{heading}.</p>\n{sentences}\
+    let content = format!(
+        "<p>{heading}.</p>\n{sentences}\
          <h2>When the items waited and computed</h2>\n\
          <figure>\n<div class=\"scroll\">{drawing}</div><figcaption><span class=\"key wait\"></span> waiting, up to {most}; \
          <span class=\"key compute\"></span> computing, up to {processors}. \
@@ -43,14 +35,15 @@ pub(super) fn page(report: &Report) -> String {
          <h2>The numbers</h2>\n{table}\
          <h2>Measure it yourself</h2>\n\
          <p>With popleft {version}, in its repository:</p>\n\
-         <pre><code>{command}</code></pre>\n</main>\n</body>\n</html>\n",
-        heading = escape(&capital(&super::heading(report))),
+         <pre><code>{command}</code></pre>\n",
+        heading = escape(&capitalised(&super::heading(report))),
         drawing = drawing(report),
         most = items(report.most_waiting()),
         table = table(report),
         version = report.version,
         command = escape(&report.command),
-    )
+    );
+    crate::page::page("Which should I choose?", STYLE, &content)
 }
 
 fn drawing(report: &Report) -> String {
@@ -138,15 +131,6 @@ fn ratio(run: &Run) -> String {
         ..1.005 => String::from("the shortest"),
         ratio => format!("{} times as long", amount::times(ratio)),
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

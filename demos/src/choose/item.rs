@@ -17,7 +17,7 @@ const BYTES_A_STEP: usize = 256;
 /// What is computed on where there are no bytes.
 const NO_BYTES: [u8; BYTES_A_STEP] = [0; BYTES_A_STEP];
 
-/// Whoever was away from the processor for longer than this between two looks did not compute.
+/// A thread that had no processor for longer than this between two looks did not compute.
 pub(super) const AWAY: Duration = Duration::from_micros(100);
 
 /// One item.
@@ -96,7 +96,7 @@ fn step(sum: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(sum, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
-/// Knows when this thread has had a processor since it was started.
+/// Records when this thread has had a processor since it was started.
 struct Watch {
     begin: Look,
     /// Since here it has had one without a break that was seen.

@@ -1,13 +1,13 @@
 //! Which one do *I* need? Your workload, in six styles, on your machine.
 //!
-//! Everybody has heard it: threads for I/O, processes for computing, asyncio for many connections.
-//! Here one says how long an item waits, how much it computes, on how many bytes, and how many
+//! The usual advice is: threads for I/O, processes for computing, asyncio for many connections.
+//! Here you state how long an item waits, how much it computes, on how many bytes, and how many
 //! items there are; and that workload is run one after another, as threads, as threads under a toy
 //! GIL, as processes, as tasks, and as tasks with offload.
 //!
 //! Read [`styles`] first: six short functions side by side. `item` is what an item does, and
-//! [`workload`] how long all of them take at the least. `timeline` and `verdict` make something
-//! out of what was measured, and `report`, `terminal` and `html` show it. The plumbing is
+//! [`workload`] how long all of them take at the least. `timeline` and `verdict` evaluate
+//! what was measured, and `report`, `terminal` and `html` show it. The plumbing is
 //! `share_out` (items to threads and tasks), `worker` (processes) and `amount` (times and sizes).
 //!
 //! In the book: "Which should I choose?".
@@ -47,7 +47,7 @@ use workload::{Style, THREADS_AT_MOST, Workload};
 /// How many columns the page's time axis has.
 const PAGE_COLUMNS: usize = 240;
 
-/// How often all of it is run unless one says, and how long that may take at the least.
+/// How often all of it is run by default, and the time that this may always take.
 const ROUNDS: usize = 3;
 const ROUNDS_SECONDS: f64 = 10.0;
 
@@ -81,7 +81,7 @@ struct Options {
     items: usize,
 
     /// How many processes, and how many threads for offload [default: one a processor]
-    #[arg(long, value_name = "COUNT", value_parser = cli::parse_workers)]
+    #[arg(long, value_name = "COUNT", value_parser = cli::parse_count)]
     workers: Option<NonZeroUsize>,
 
     /// How often all of it is run; of each style the shortest run counts [default: 3 times, or
@@ -267,7 +267,7 @@ fn progress(quiet: bool) -> ProgressBar {
     if quiet { ProgressBar::hidden() } else { output::spinner("{spinner} {msg}") }
 }
 
-// ===== what is said =============================================================================
+// ===== what is printed ==========================================================================
 
 impl Options {
     /// Whether JSON is all that is printed.
@@ -290,12 +290,12 @@ impl Options {
     fn said(&self, report: &Report) -> String {
         let mut text = String::new();
         if !self.quiet {
-            text += &terminal::wrapped(&format!("{}.", heading(report)));
+            text += &output::wrapped(&format!("{}.", heading(report)), "");
             text += &terminal::picture(report);
             text.push('\n');
         }
         for sentence in report.sentences() {
-            text += &terminal::wrapped(sentence);
+            text += &output::wrapped(sentence, "");
         }
         text
     }

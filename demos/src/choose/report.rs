@@ -19,9 +19,9 @@ pub(super) struct Report {
     #[serde(rename = "styles")]
     pub(super) runs: Vec<Run>,
     pub(super) verdict: Verdict,
-    /// The verdict for those whose threads share a lock, if the runs tell it.
+    /// The verdict for languages whose threads share a lock, if the runs allow one.
     pub(super) under_a_lock: Option<Verdict>,
-    /// Why the numbers are not to be trusted, if they are not.
+    /// Why the numbers cannot be trusted, if so.
     pub(super) busy: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Report {
         self.runs.iter().map(|run| run.most_waiting).max().unwrap_or(0)
     }
 
-    /// The verdict in words, the one for those whose threads share a lock, and a warning.
+    /// The verdict in words, the one for languages whose threads share a lock, and a warning.
     pub(super) fn sentences(&self) -> Vec<&str> {
         let verdicts = [Some(&self.verdict), self.under_a_lock.as_ref()];
         let sentences = verdicts.into_iter().flatten().map(|verdict| verdict.sentence.as_str());

@@ -15,7 +15,7 @@ use crate::output;
 /// How much address space each thread reserves for its stack; what is touched becomes memory.
 pub(super) const STACK: usize = 2 << 20;
 
-/// Starts a thread for each item, or as many as there may be, and has them handle all items.
+/// Starts a thread for each item, or as many as there may be, and makes them handle all items.
 pub(super) fn in_threads(work: &Workload, handle: impl Fn(Item) -> Item + Sync) -> Done {
     share_out(work, vec![(); work.threads()], |(), item| Ok(handle(item)))
 }

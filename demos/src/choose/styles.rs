@@ -1,7 +1,7 @@
 //! The idea: one workload in six styles. What differs between them is the lesson.
 //!
 //! An item waits, and then computes on its bytes. Every function does this with each item and
-//! returns when the last one is done. What is held while an item waits, and who else may compute
+//! returns when the last one is done. What is held while an item waits, and what else may compute
 //! while one does: that is all there is to choose.
 
 use popleft::{Runtime, spawn_blocking};

@@ -76,25 +76,6 @@ fn drawn(numbers: &[f64], most: f64, characters: &[char]) -> String {
     numbers.iter().map(character).collect::<String>().trim_end().to_string()
 }
 
-/// A text in lines that fit a terminal.
-pub(super) fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut width = 0;
-    for word in text.split(' ') {
-        let long = word.chars().count();
-        if width > 0 && width + 1 + long > 88 {
-            lines.push('\n');
-            width = 0;
-        } else if width > 0 {
-            lines.push(' ');
-            width += 1;
-        }
-        lines += word;
-        width += long;
-    }
-    lines + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,13 +97,5 @@ mod tests {
         assert_eq!(drawn(&[0.0, 0.001, 20.0, 40.0], 40.0, &WAITING), " ░▒█");
         assert_eq!(drawn(&[0.01, 1.0, 2.0, 2.1, 0.0], 2.0, &COMPUTING), "▁▄██");
         assert_eq!(drawn(&[0.0], 0.0, &WAITING), "");
-    }
-
-    #[test]
-    fn wrapped_lines_are_short_and_lose_nothing() {
-        let text = "a word and another ".repeat(20);
-        let lines = wrapped(text.trim_end());
-        assert!(lines.lines().all(|line| line.len() <= 88));
-        assert_eq!(lines.split_whitespace().collect::<Vec<_>>().join(" "), text.trim_end());
     }
 }

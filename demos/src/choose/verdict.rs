@@ -51,14 +51,14 @@ pub(super) struct Measured {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Verdict {
     pub(super) winner: Style,
-    /// Those that took as long as the winner, within the noise.
+    /// The styles that took as long as the winner, within the noise.
     pub(super) ties: Vec<Style>,
     /// From where on another one would win, and from where on a simpler one would do.
     pub(super) crossings: Vec<Crossing>,
     pub(super) sentence: String,
 }
 
-/// A workload that differs in one thing, and who would win there.
+/// A workload that differs in one thing, and the style that would win there.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Crossing {
     pub(super) of: Quantity,
@@ -90,8 +90,8 @@ pub(super) fn verdict(work: &Workload, runs: &[Measured]) -> Verdict {
     })
 }
 
-/// The verdict for those whose threads share a lock, as Python's usually do: free threads and a
-/// pool that computes beside the loop are not to be had there.
+/// The verdict for languages whose threads share a lock, as Python's usually do: free threads and a
+/// pool that computes beside the loop do not exist there.
 pub(super) fn verdict_under_a_lock(work: &Workload, runs: &[Measured]) -> Option<Verdict> {
     let under_a_lock = |run: &&Measured| !matches!(run.style, Style::Threads | Style::Offload);
     let left: Vec<Measured> = runs.iter().filter(under_a_lock).copied().collect();
@@ -117,14 +117,14 @@ fn judge(work: &Workload, runs: &[Measured], opening: impl FnOnce(&Measured) -> 
     Verdict { winner, ties, crossings, sentence }
 }
 
-/// A lock is not what one chooses: where threads without one were run, those under it are there
-/// to be compared.
+/// Nobody chooses a lock: where threads without one were run, those under it are there to be
+/// compared.
 fn candidates(runs: &[Measured]) -> Vec<Measured> {
     let free = runs.iter().any(|run| run.style == Style::Threads);
     runs.iter().filter(|run| !(free && run.style == Style::Gil)).copied().collect()
 }
 
-/// Whether somebody else had the processors, and how that is known: a loop, threads and tasks cost
+/// Whether other programs had the processors, and how that is known: a loop, threads and tasks cost
 /// next to nothing of their own, so they take as long as the waiting and computing does.
 pub(super) fn busy(work: &Workload, runs: &[Measured]) -> Option<String> {
     let took_too_long = |run: &&Measured| {
@@ -186,7 +186,7 @@ fn crossings(work: &Workload, runs: &[Measured], winner: Style) -> Vec<Crossing>
             .min_by_key(|(steps, _)| *steps)
     };
     let mut found: Vec<_> = [true, false].into_iter().filter_map(nearest).collect();
-    // On the way to where it loses it ties: that need not be said twice.
+    // On the way to where it loses it ties: that need not be repeated.
     found.dedup_by_key(|(_, crossing)| (crossing.of, crossing.more, crossing.style));
     found.into_iter().map(|(_, crossing)| crossing).collect()
 }
@@ -200,7 +200,7 @@ fn crossing(
 ) -> Option<(i32, Crossing)> {
     let has = of.in_workload(work);
     let nothing = has == 0.0;
-    // What copying costs cannot be told from nothing copied.
+    // When nothing was copied, the cost of copying is unknown.
     if nothing && (!more || of == Quantity::Bytes) {
         return None;
     }
@@ -345,7 +345,7 @@ fn elsewhere(crossings: &[Crossing], alone: bool) -> String {
     format!("; {}", there.join(", and "))
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

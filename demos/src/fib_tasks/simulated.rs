@@ -3,8 +3,8 @@
 //! No socket, no thread and no clock of the system takes part. The server's code is the same to the
 //! last line; only the world is another one, in which time jumps from one thing that happens to the
 //! next. So twenty seconds take none, and the same seed prints the same lines every time. Another
-//! seed chooses other tasks when several are ready, and has packets take other times. Without a seed
-//! the ready tasks go in their order, or as a schedule says.
+//! seed chooses other tasks when several are ready, and gives packets other travel times. Without a
+//! seed the ready tasks go in their order, or as a schedule says.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -37,7 +37,7 @@ fn network(seed: u64) -> Network {
     Network::new().name("fib", SERVER).other_links(cable).links(FAR, SERVER, satellite).seed(seed)
 }
 
-/// Has packets take the times that `seed` says; who goes next is for `sim`.
+/// `seed` determines the travel times of the packets; `sim` chooses the next task.
 pub(super) fn run(server: Server, sim: Sim, seed: u64) -> anyhow::Result<()> {
     let sim = sim.network(network(seed)).job_time(COMPUTING);
     let served = async {
@@ -64,7 +64,7 @@ pub(super) fn run(server: Server, sim: Sim, seed: u64) -> anyhow::Result<()> {
     sim.try_run(served)?
 }
 
-/// A client: one request after the other, and never patient for more than 20 seconds.
+/// A client: one request after the other; it waits at most 20 seconds for each answer.
 async fn asks(name: &str, requests: &[&str]) -> io::Result<()> {
     let server = TcpStream::connect("fib:25000").await?;
     say(name, "is connected")?;

@@ -1,7 +1,8 @@
-//! The numbers as one page, with nothing to load: bars in SVG, light and dark, narrow and wide.
+//! The numbers as one page, with bars in SVG.
 
 use super::verdict::count;
 use super::{Played, Report};
+use crate::page::escape;
 
 const WIDTH: f64 = 640.0;
 const ROW: f64 = 46.0;
@@ -10,14 +11,7 @@ const LEFT: f64 = 8.0;
 const LONGEST: f64 = 500.0;
 
 const STYLE: &str = "\
-:root { color-scheme: light dark; --ink: #1d2733; --paper: #fff; --soft: #667; --one: #3367a8; --two: #d9822b; --line: #dde; }
-@media (prefers-color-scheme: dark) { :root { --ink: #dfe5ec; --paper: #14181d; --soft: #9ab; --one: #6da3e8; --two: #f0a35a; --line: #334; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } p, figcaption { color: var(--soft); }
-figure { margin: 1rem 0; } svg { width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
-.one { fill: var(--one); } .two { fill: var(--two); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
+p { color: var(--soft); } .one { fill: var(--blue); } .two { fill: var(--orange); }
 ";
 
 pub(super) fn page(report: &Report) -> String {
@@ -30,24 +24,21 @@ pub(super) fn page(report: &Report) -> String {
         let numbers = &act.numbers;
         [numbers.long_alone * 1e3, numbers.long_beside * 1e3]
     });
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>The talk, measured</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>The talk, measured</h1>\n\
-         <p>{processors} processors{build}; perf1 asks for fib({n}), {fib:.0} ms without a server; \
+    let content = format!(
+        "<p>{processors} processors{build}; perf1 asks for fib({n}), {fib:.0} ms without a server; \
          each number is from {window:.1} s.</p>\n\
          <h2>perf2: short requests a second</h2>\n<figure>\n{short}\
          <figcaption>Upper bar: alone. Lower bar: beside one perf1.</figcaption>\n</figure>\n\
          <h2>perf1: how long a long request takes</h2>\n<figure>\n{long}\
          <figcaption>Upper bar: alone. Lower bar: beside another perf1.</figcaption>\n</figure>\n\
-         <h2>The numbers</h2>\n{table}</body>\n</html>\n",
+         <h2>The numbers</h2>\n{table}",
         processors = report.processors,
         n = report.n,
         fib = report.fib_seconds * 1e3,
         window = report.window_seconds,
         table = table(report),
-    )
+    );
+    crate::page::page("The talk, measured", STYLE, &content)
 }
 
 /// Two bars for each act.
@@ -91,10 +82,6 @@ fn table(report: &Report) -> String {
         "<div class=\"scroll\"><table>\n<tr><th>server</th><th>perf2 alone</th><th>beside perf1</th>\
          <th>perf1 alone</th><th>beside another</th></tr>\n{rows}</table></div>\n"
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -45,20 +45,23 @@ impl Numbers {
     }
 }
 
-/// Plays an act. `doing` is told what is being measured.
+/// Plays an act. `doing` is called with what is being measured.
 pub(super) fn act(
     act: &Act,
     n: u64,
     window: Duration,
-    bell: &Bell,
+    ctrl_c: &CtrlC,
     doing: impl Fn(&str),
 ) -> anyhow::Result<Numbers> {
     doing("starting the server");
     let mut server = Server::start(act)?;
-    let measured = four_times(&server, n, window, bell, doing);
-    measured.map_err(|error| match error.is::<Interrupted>() || error.is::<NoThread>() {
-        true => error,
-        false => error.context(server.obituary(act)),
+    let measured = four_times(&server, n, window, ctrl_c, doing);
+    measured.map_err(|error| {
+        if error.is::<Interrupted>() || error.is::<NoThread>() {
+            error
+        } else {
+            error.context(server.how_it_ended(act))
+        }
     })
 }
 
@@ -66,35 +69,35 @@ fn four_times(
     server: &Server,
     n: u64,
     window: Duration,
-    bell: &Bell,
+    ctrl_c: &CtrlC,
     doing: impl Fn(&str),
 ) -> anyhow::Result<Numbers> {
     let addr = server.addr();
 
     doing("perf2 alone");
     let perf2 = Perf2::start(addr)?;
-    let short_alone = perf2.rate(window, bell, &[])?;
+    let short_alone = perf2.rate(window, ctrl_c, &[])?;
     perf2.load.stop();
 
     doing("perf2 beside perf1");
     let perf1 = Perf1::start(addr, 1, n)?;
-    perf1.wait_until_served(bell)?;
+    perf1.wait_until_served(ctrl_c)?;
     let perf2 = Perf2::start(addr)?;
-    let short_beside = perf2.rate(window, bell, &[&perf1.load])?;
-    // Whoever holds the server leaves first.
+    let short_beside = perf2.rate(window, ctrl_c, &[&perf1.load])?;
+    // The load that holds the server leaves first.
     perf1.load.stop();
     perf2.load.stop();
 
     doing("perf1 alone");
     let perf1 = Perf1::start(addr, 1, n)?;
-    perf1.wait_until_served(bell)?;
-    let (alone, _) = perf1.times(window, bell)?;
+    perf1.wait_until_served(ctrl_c)?;
+    let (alone, _) = perf1.times(window, ctrl_c)?;
     perf1.load.stop();
 
     doing("perf1 beside another");
     let perf1 = Perf1::start(addr, 2, n)?;
-    perf1.wait_until_served(bell)?;
-    let (beside, left_waiting) = perf1.times(window, bell)?;
+    perf1.wait_until_served(ctrl_c)?;
+    let (beside, left_waiting) = perf1.times(window, ctrl_c)?;
     perf1.load.stop();
 
     Ok(Numbers {
@@ -124,14 +127,14 @@ impl Perf2 {
     }
 
     /// How many requests a second are served, while `others` work as well.
-    fn rate(&self, window: Duration, bell: &Bell, others: &[&Load]) -> anyhow::Result<f64> {
+    fn rate(&self, window: Duration, ctrl_c: &CtrlC, others: &[&Load]) -> anyhow::Result<f64> {
         let failure = || {
             let other = others.iter().find_map(|load| load.failure());
             self.load.failure().or(other)
         };
         let start = Instant::now();
         let before = self.served.load(Ordering::Relaxed);
-        bell.wait(window, failure)?;
+        ctrl_c.wait(window, failure)?;
         let served = self.served.load(Ordering::Relaxed) - before;
         Ok(served as f64 / start.elapsed().as_secs_f64())
     }
@@ -153,24 +156,24 @@ impl Perf1 {
         Ok(Perf1 { load, clients, answers })
     }
 
-    /// The first answer tells that the server is at work for it.
-    fn wait_until_served(&self, bell: &Bell) -> anyhow::Result<()> {
+    /// The first answer shows that the server is at work for it.
+    fn wait_until_served(&self, ctrl_c: &CtrlC) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while lock(&self.answers).is_empty() {
             if Instant::now() >= deadline {
                 bail!("no answer in 10 s");
             }
-            bell.wait(Duration::from_millis(2), || self.load.failure())?;
+            ctrl_c.wait(Duration::from_millis(2), || self.load.failure())?;
         }
         Ok(())
     }
 
     /// How long each request took that was answered in the window, and how many clients got no
     /// answer. The window lasts until there is one answer.
-    fn times(&self, window: Duration, bell: &Bell) -> anyhow::Result<(Vec<f64>, usize)> {
+    fn times(&self, window: Duration, ctrl_c: &CtrlC) -> anyhow::Result<(Vec<f64>, usize)> {
         lock(&self.answers).clear();
-        bell.wait(window, || self.load.failure())?;
-        self.wait_until_served(bell)?;
+        ctrl_c.wait(window, || self.load.failure())?;
+        self.wait_until_served(ctrl_c)?;
         let answers = lock(&self.answers);
         let times = answers.iter().map(|a| a.took.as_secs_f64()).collect();
         let unanswered = |client: &usize| answers.iter().all(|a| a.client != *client);
@@ -184,12 +187,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 // ===== waiting ==================================================================================
 
-/// Rings at Ctrl-C.
-pub(super) struct Bell {
+/// Waits that end at Ctrl-C.
+pub(super) struct CtrlC {
     happened: mpsc::Receiver<Happened>,
 }
 
-/// Somebody pressed Ctrl-C.
+/// Ctrl-C was pressed.
 #[derive(Debug)]
 pub(super) struct Interrupted;
 
@@ -201,12 +204,12 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-impl Bell {
-    pub(super) fn new(happened: mpsc::Receiver<Happened>) -> Bell {
-        Bell { happened }
+impl CtrlC {
+    pub(super) fn new(happened: mpsc::Receiver<Happened>) -> CtrlC {
+        CtrlC { happened }
     }
 
-    /// Lets `duration` pass, unless somebody presses Ctrl-C or a load fails.
+    /// Lets `duration` pass, unless Ctrl-C is pressed or a load fails.
     pub(super) fn wait(
         &self,
         duration: Duration,
@@ -251,12 +254,12 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_time_at_a_failure_and_at_ctrl_c() {
         let (sender, happened) = mpsc::channel();
-        let bell = Bell::new(happened);
-        bell.wait(Duration::from_millis(1), || None).unwrap();
-        let failed = bell.wait(Duration::from_secs(60), || Some(anyhow::anyhow!("lost")));
+        let ctrl_c = CtrlC::new(happened);
+        ctrl_c.wait(Duration::from_millis(1), || None).unwrap();
+        let failed = ctrl_c.wait(Duration::from_secs(60), || Some(anyhow::anyhow!("lost")));
         assert_eq!(failed.unwrap_err().to_string(), "lost");
         sender.send(Happened::Interrupted).unwrap();
-        let interrupted = bell.wait(Duration::from_secs(60), || None).unwrap_err();
+        let interrupted = ctrl_c.wait(Duration::from_secs(60), || None).unwrap_err();
         assert!(interrupted.is::<Interrupted>());
     }
 }

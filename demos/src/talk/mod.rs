@@ -3,7 +3,7 @@
 //!
 //! Read [`acts`] first: it is the list of acts, with what each is to show. `measure` runs one act,
 //! `verdict` makes a sentence out of its numbers, `table` and `html` show them all.
-//! `stage` is the plumbing: the server processes.
+//! `stage` has the server processes.
 
 pub mod acts;
 mod html;
@@ -27,11 +27,11 @@ use serde::Serialize;
 
 use crate::countdown::{countdown, take_turns};
 use crate::fib::fib;
-use crate::loads::{INTERRUPTED, hear_of_signals};
+use crate::loads::{INTERRUPTED, send_signals};
 use crate::output::{self, Stdout};
 use crate::{cli, servers};
 use acts::{ACTS, Act};
-use measure::{Bell, Interrupted, Numbers};
+use measure::{CtrlC, Interrupted, Numbers};
 
 /// How long each of an act's four measurements takes.
 const WINDOW: Duration = Duration::from_millis(1150);
@@ -89,10 +89,7 @@ pub fn main() -> ExitCode {
         interrupted = played.as_ref().is_err_and(|e| e.is::<Interrupted>());
         if interrupted { Ok(()) } else { played }
     });
-    match interrupted {
-        true => ExitCode::from(INTERRUPTED),
-        false => exit_code,
-    }
+    if interrupted { ExitCode::from(INTERRUPTED) } else { exit_code }
 }
 
 /// `talk serve NAME ..`: this program as one of the servers.
@@ -119,16 +116,17 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
         output::can_be_written(path)?;
     }
     let (sender, happened) = mpsc::channel();
-    hear_of_signals(sender)?;
-    let bell = Bell::new(happened);
-    let acts: Vec<&Act> = match options.acts.is_empty() {
-        true => ACTS.iter().filter(|act| options.all || act.usual).collect(),
-        false => options.acts.clone(),
+    send_signals(sender)?;
+    let ctrl_c = CtrlC::new(happened);
+    let acts: Vec<&Act> = if options.acts.is_empty() {
+        ACTS.iter().filter(|act| options.all || act.usual).collect()
+    } else {
+        options.acts.clone()
     };
     let window = if options.quick { QUICK_WINDOW } else { WINDOW };
 
     if options.acts.is_empty() {
-        play_countdown(&bell, out)?;
+        play_countdown(&ctrl_c, out)?;
     }
     let (n, took) = calibrate(|n| {
         let start = Instant::now();
@@ -151,14 +149,14 @@ fn play(options: &Options, out: &mut Stdout) -> anyhow::Result<()> {
         heading(act.title, out)?;
         writeln!(out, "  {}", act.idea)?;
         let progress = progress(at, acts.len());
-        let numbers = measure::act(act, n, window, &bell, |what| {
+        let numbers = measure::act(act, n, window, &ctrl_c, |what| {
             progress.set_message(format!("{}: {what}", act.name));
             progress.tick();
         });
         progress.finish_and_clear();
         let numbers = numbers.with_context(|| format!("act {:?}", act.name))?;
         let sentence = verdict::sentence(act.point, &numbers, &played_by_name(&played));
-        write!(out, "{}", wrapped(&sentence))?;
+        write!(out, "{}", output::wrapped(&sentence, "  "))?;
         played.push(Played { act: act.name, title: act.title, server: act.command(), numbers });
     }
 
@@ -215,7 +213,7 @@ fn played_by_name(played: &[Played]) -> impl Fn(&str) -> Option<Numbers> {
 
 // ===== before the servers =======================================================================
 
-fn play_countdown(bell: &Bell, out: &mut Stdout) -> anyhow::Result<()> {
+fn play_countdown(ctrl_c: &CtrlC, out: &mut Stdout) -> anyhow::Result<()> {
     heading("Countdowns that take turns", out)?;
     writeln!(
         out,
@@ -229,7 +227,7 @@ fn play_countdown(bell: &Bell, out: &mut Stdout) -> anyhow::Result<()> {
         out,
         "  One thread, and still everybody gets on. That is the whole idea; now with sockets."
     )?;
-    bell.wait(Duration::ZERO, || None)
+    ctrl_c.wait(Duration::ZERO, || None)
 }
 
 /// The smallest n whose number takes long enough on this machine, and how long it takes.
@@ -250,22 +248,6 @@ fn calibrate(mut time: impl FnMut(u64) -> Duration) -> (u64, Duration) {
 fn heading(title: &str, out: &mut Stdout) -> io::Result<()> {
     let style = anstyle::Style::new().bold();
     writeln!(out, "\n{style}{title}{style:#}")
-}
-
-/// A text in indented lines that fit a terminal.
-fn wrapped(text: &str) -> String {
-    let mut lines = String::from(" ");
-    let mut width = 1;
-    for word in text.split(' ') {
-        if width + 1 + word.len() > 88 {
-            lines += "\n ";
-            width = 1;
-        }
-        lines.push(' ');
-        lines += word;
-        width += 1 + word.len();
-    }
-    lines + "\n"
 }
 
 /// One line that says what is being measured.
@@ -310,15 +292,6 @@ mod tests {
     #[test]
     fn calibration_ends_at_the_largest_that_servers_accept() {
         assert!(calibrate(|_| Duration::ZERO).0 >= 45);
-    }
-
-    #[test]
-    fn wrapped_lines_are_indented_short_and_lose_nothing() {
-        let text = "a word and another ".repeat(20);
-        let lines = wrapped(text.trim_end());
-        assert!(lines.lines().all(|line| line.starts_with("  ") && line.len() <= 88));
-        let words: Vec<_> = lines.split_whitespace().collect();
-        assert_eq!(words.join(" "), text.trim_end());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The server processes: this program again, as `talk serve NAME`.
 //!
-//! A server must never outlive the talk, also not when the talk is killed. So it holds the other
-//! end of a pipe as its standard input: when the talk goes, by whatever way, the pipe ends.
+//! A server must never outlive the talk, even when the talk is killed. So it holds the other
+//! end of a pipe as its standard input: however the talk ends, the pipe ends with it.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ use crate::cli;
 use crate::worker_processes::wait_for_the_end_of_stdin;
 
 /// How many of a server's last lines on standard error are kept.
-const LAST_WORDS: usize = 10;
+const LAST_LINES: usize = 10;
 
 /// How long a server may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(super) fn end_with_the_talk() -> anyhow::Result<()> {
 pub(super) struct Server {
     process: Child,
     addr: String,
-    last_words: Arc<Mutex<VecDeque<String>>>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Server {
@@ -62,11 +62,11 @@ impl Server {
         let stdout = process.stdout.take().expect("it was asked for");
         let stderr = process.stderr.take().expect("it was asked for");
         let mut server =
-            Server { process, addr: String::new(), last_words: keep_last_words(stderr)? };
+            Server { process, addr: String::new(), last_lines: keep_last_lines(stderr)? };
         BufReader::new(stdout).read_line(&mut first_line)?;
         match first_line.trim_end().strip_prefix("listening on ") {
             Some(addr) => server.addr = addr.to_string(),
-            None => bail!(server.obituary(act)),
+            None => bail!(server.how_it_ended(act)),
         }
         Ok(server)
     }
@@ -75,18 +75,18 @@ impl Server {
         &self.addr
     }
 
-    /// What became of a server that should be running: how it ended, and its last words.
-    pub(super) fn obituary(&mut self, act: &Act) -> String {
+    /// Why a server no longer runs: how it ended, and its last lines on standard error.
+    pub(super) fn how_it_ended(&mut self, act: &Act) -> String {
         let ended = match self.wait(PATIENCE) {
             Some(status) => format!("the server ended with {status}"),
             None => String::from("the server no longer serves"),
         };
-        let words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = format!("{ended}: {}", act.command());
-        if words.is_empty() {
+        if lines.is_empty() {
             text += "\n  it said nothing on standard error";
         }
-        for line in words.iter() {
+        for line in lines.iter() {
             text += &format!("\n  it said: {line}");
         }
         text
@@ -118,21 +118,21 @@ impl Drop for Server {
 }
 
 /// Reads a server's standard error to its end on a thread of its own, and keeps the last lines.
-fn keep_last_words(stderr: ChildStderr) -> anyhow::Result<Arc<Mutex<VecDeque<String>>>> {
-    let words = Arc::new(Mutex::new(VecDeque::new()));
-    let kept = words.clone();
+fn keep_last_lines(stderr: ChildStderr) -> anyhow::Result<Arc<Mutex<VecDeque<String>>>> {
+    let lines = Arc::new(Mutex::new(VecDeque::new()));
+    let kept = lines.clone();
     let listen = move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push_back(line);
-            if kept.len() > LAST_WORDS {
+            if kept.len() > LAST_LINES {
                 kept.pop_front();
             }
         }
     };
     thread::Builder::new()
-        .name("last words".into())
+        .name("last lines".into())
         .spawn(listen)
         .context("cannot start a thread")?;
-    Ok(words)
+    Ok(lines)
 }

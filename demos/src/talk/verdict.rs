@@ -1,9 +1,10 @@
 //! One sentence for each act, made from its numbers. When they contradict what the act was to
 //! show, it says that.
 
+use indicatif::HumanCount;
+
 use super::acts::Point;
 use super::measure::Numbers;
-use crate::cli;
 
 /// Below this share of its rate perf2 counts as starved.
 const STARVED: f64 = 0.1;
@@ -86,7 +87,7 @@ fn unexpected(expected: &str, found: &str) -> String {
 
 /// A rate as people read it: 31,005.
 pub(super) fn count(rate: f64) -> String {
-    cli::grouped(&format!("{rate:.0}"))
+    HumanCount(rate.round_ties_even() as u64).to_string()
 }
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! What a turn touches that other tasks may notice.
+//! What a turn accesses that other tasks can observe.
 //!
-//! Two turns that touch nothing in common come to the same in either order; a search through all
-//! schedules need not try both. Most of what a turn does is an event. What no event tells of is
-//! said here, but only while somebody wants to know: locks, join handles and cells that are made for
-//! it say what they touch; all others say that it may have been anything.
+//! Two turns that access nothing in common commute: a search through all schedules need not try both
+//! orders. Most of what a turn does is an event. What no event describes is recorded here, and only
+//! while recording is on: locks, join handles and cells made for this purpose record exactly what
+//! they access; everything else records [`Object::Anything`].
 
 use std::cell::{Cell, RefCell};
 
 use super::id::Id;
 
-/// What tasks can have in common.
+/// What several tasks can access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Object {
-    /// It is not known what: a socket is read, a ready task is aborted.
+    /// Not known more precisely: a socket is read, a ready task is aborted.
     Anything,
     Cell(Number),
     Lock(Number),
-    /// A task: its turns, its end, and whether it is woken.
+    /// A task: its turns, its completion, and its wakes.
     Task(Id),
-    /// The numbers that tasks, cells and locks are given when they are made.
+    /// The counters from which tasks, cells and locks are numbered when they are created.
     Numbers,
 }
 
@@ -29,14 +29,14 @@ pub(crate) struct Access {
     pub(crate) writes: bool,
 }
 
-/// What tells a cell or a lock from all others. In a run that does the same again, it has the same
-/// number again.
+/// Identifies a cell or a lock. A run that repeats another one assigns the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(u32);
 
 thread_local! {
+    /// Whether accesses are recorded on this thread.
     static WATCHED: Cell<bool> = const { Cell::new(false) };
-    /// Outside of runs, from the middle on: no run makes so much.
+    /// Outside of runs it counts from the middle on, which the numbers of a run never reach.
     static NEXT_NUMBER: Cell<u32> = const { Cell::new(1 << 31) };
     static ACCESSES: RefCell<Vec<Access>> = const { RefCell::new(Vec::new()) };
 }
@@ -49,32 +49,32 @@ impl Default for Number {
     }
 }
 
-/// The running task changes `object`.
+/// Records that the running task changes `object`.
 #[inline]
 pub(crate) fn record_write(object: Object) {
     record_access(Access { object, writes: true });
 }
 
-/// The running task uses an object.
+/// Records that the running task uses an object.
 #[inline]
 pub(crate) fn record_access(access: Access) {
-    if WATCHED.get() && !is_noted(access) {
+    if WATCHED.get() && !is_recorded(access) {
         ACCESSES.with_borrow_mut(|accesses| accesses.push(access));
     }
 }
 
-/// Whether it was noted since the last time that somebody took what was.
-pub(crate) fn is_noted(access: Access) -> bool {
+/// Whether this access has been recorded since the last [`take`].
+pub(crate) fn is_recorded(access: Access) -> bool {
     ACCESSES.with_borrow(|accesses| accesses.contains(&access))
 }
 
-/// Takes what was noted.
+/// Takes the accesses recorded so far.
 pub(crate) fn take() -> Vec<Access> {
     ACCESSES.take()
 }
 
-/// From now on accesses are noted, if they are `wanted`, and what is made is numbered from `next`.
-/// Returns what was before.
-pub(crate) fn watch(wanted: bool, next: u32) -> (bool, u32) {
-    (WATCHED.replace(wanted), NEXT_NUMBER.replace(next))
+/// Turns recording on or off, and numbers what is created from `next` on. Returns the settings
+/// before.
+pub(crate) fn watch(enabled: bool, next: u32) -> (bool, u32) {
+    (WATCHED.replace(enabled), NEXT_NUMBER.replace(next))
 }

@@ -1,8 +1,7 @@
-//! What happens in a run, and the one function through which every room tells it.
+//! What happens in a run, and the one function that emits it.
 //!
-//! The machine tells its events; whoever installed a listener hears them: a recording, the live
-//! monitor, a test. Nobody listens most of the time, so `emit` takes a closure and, when nobody
-//! listens, does nothing but look at one flag.
+//! Events go to the listener that is installed on the thread: a recording, a simulation, a test. Most
+//! of the time there is none, so `emit` takes a closure and, without a listener, only checks a flag.
 
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -19,31 +18,31 @@ pub use super::place::{Place, Why};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A task was made. It stands at the right end of the deque, or waits for the job that it was
-    /// made for.
+    /// A task was created. It is at the right end of the deque, or waits for the job that it was
+    /// created for.
     Spawn {
         /// The new task.
         task: Id,
         /// What spawned it: another task, another thread, or code outside any turn.
         by: Cause,
-        /// The name that it was given.
+        /// Its name, if it was given one.
         name: Option<Arc<str>>,
         /// The line that spawned it.
         at: Place,
     },
-    /// A task was taken from the left end of the deque and is polled.
+    /// A task was taken from the left end of the deque and is being polled.
     Poll {
         /// The task whose turn it is.
         task: Id,
     },
-    /// The task's turn is over and it is not finished.
+    /// The task's turn is over and the task is not finished.
     Pending {
-        /// The task that parks, or that only yielded.
+        /// The task that parked, or that only yielded.
         task: Id,
         /// What it waits for.
         why: Why,
-        /// The number of the task whose end, or whose lock, it waits for, if that is what it waits
-        /// for and the runtime knows whose it is.
+        /// The number of the task that it waits for: the one it joins, or the one that holds the
+        /// lock. `None` when it waits for something else, or when the holder is not known.
         on: Option<u32>,
         /// The line of the `await`.
         at: Place,
@@ -55,21 +54,21 @@ pub enum Event {
         /// How it ended.
         how: End,
     },
-    /// A task that was not in the deque is put at its right end.
+    /// A task that was not in the deque was put at its right end.
     Wake {
-        /// The task that will have a turn.
+        /// The task that was woken.
         task: Id,
         /// What woke it.
         by: Cause,
     },
-    /// A file descriptor is watched from now on.
+    /// The reactor started to watch a file descriptor.
     Register {
         /// Its number among all that this loop has watched.
         source: usize,
         /// The task whose turn it is.
         task: Option<Id>,
     },
-    /// A file descriptor is no longer watched.
+    /// The reactor stopped watching a file descriptor.
     Deregister {
         /// Its number among all that this loop has watched.
         source: usize,
@@ -82,26 +81,26 @@ pub enum Event {
         source: usize,
         /// The task that tried.
         task: Option<Id>,
-        /// [`Why::Read`] or [`Why::Write`]: what it will wait for if this would have blocked.
+        /// [`Why::Read`] or [`Why::Write`]: what the task waits for if the call would have blocked.
         way: Why,
-        /// What came of it.
+        /// The outcome.
         found: Found,
         /// The line of the `await`.
         at: Place,
     },
-    /// The loop looks outside: at what is ready, the inbox and the clock.
+    /// The loop looks outside: at I/O, the inbox and the timers.
     LookOutside,
     /// The loop asks the system what is ready, and sleeps if it may.
     Wait {
-        /// How long it may sleep; `None` is for ever.
+        /// How long it may sleep; `None` means without limit.
         at_most: Option<Duration>,
     },
-    /// The loop is back from asking.
+    /// The wait has returned.
     Woke {
         /// How many sources were ready.
         ready: usize,
     },
-    /// A deadline was put among the timers.
+    /// A timer was set.
     TimerSet {
         /// Its number among all timers of this loop.
         timer: u32,
@@ -112,16 +111,16 @@ pub enum Event {
         /// The line of the `await`.
         at: Place,
     },
-    /// A deadline has come.
+    /// A timer fired.
     TimerFired {
         /// Its number, as it was set.
         timer: u32,
-        /// The task that it wakes; `None` when that is for a waker that is not the runtime's.
+        /// The task that it wakes; `None` when it wakes a waker that is not the runtime's own.
         task: Option<Id>,
         /// When it was due.
         deadline: Instant,
     },
-    /// A deadline was taken back before it came.
+    /// A timer was cancelled before it fired.
     TimerCancelled {
         /// Its number, as it was set.
         timer: u32,
@@ -132,16 +131,16 @@ pub enum Event {
     JobSubmit {
         /// The task that waits for it.
         task: Id,
-        /// The line that wants it done.
+        /// The line that submitted it.
         at: Place,
     },
-    /// A thread of the pool has begun with a job. The loop has it told to it like a wake: this
-    /// comes a little later than the beginning itself.
+    /// A thread of the pool has started a job. Reported through the inbox, so slightly after the job
+    /// started.
     JobStart {
         /// The task that waits for it.
         task: Id,
     },
-    /// The result of a job, or word of its panic, has reached its task.
+    /// The result or the panic of a job was delivered to its task.
     JobDone {
         /// The task that waited for it.
         task: Id,
@@ -159,16 +158,16 @@ pub enum End {
     Cancelled,
 }
 
-/// What put a task into the deque.
+/// What woke a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// Another task, or itself, in its turn.
+    /// Another task, or the task itself, during its turn.
     Task(Id),
-    /// A file descriptor that became ready.
+    /// A file descriptor that became ready: the number of its source.
     Source(usize),
-    /// A deadline that came: the number of its timer.
+    /// A timer that fired: its number.
     Timer(u32),
-    /// The end of the job that the task waits for.
+    /// The completion of the job that the task waits for.
     Job,
     /// Another thread, through the inbox.
     Thread,
@@ -176,33 +175,33 @@ pub enum Cause {
     Outside,
 }
 
-/// What came of one try to read or to write.
+/// The outcome of one attempt to read or to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Found {
-    /// It is done; a part counts, and so does the end of the stream.
+    /// It succeeded, also if only partly or with the end of the stream.
     Done,
     /// It would have blocked.
     WouldBlock,
-    /// The system refused.
+    /// It failed.
     Error,
 }
 
-// ===== telling ==================================================================================
+// ===== emitting =================================================================================
 
-/// TaskRef hears the events.
+/// Called with each event.
 pub(crate) type Listener = Rc<dyn Fn(&Event)>;
 
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
-    /// It is never dropped, so that it is there until the thread is gone; whoever installs a
-    /// listener takes it out again.
+    /// Never dropped, so that it can be used until the thread is gone. Nothing leaks: each listener
+    /// is removed again by the guard that installed it.
     static LISTENER: RefCell<ManuallyDrop<Option<Listener>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Tells `event` to this thread's listener, if there is one.
+/// Passes `event` to this thread's listener, if there is one.
 ///
-/// The listener is foreign code: nothing may be borrowed where this stands.
+/// The listener is foreign code: the caller must hold no borrow.
 #[inline(always)]
 pub(crate) fn emit(event: impl FnOnce() -> Event) {
     if cfg!(not(popleft_bare)) && LISTENING.get() {
@@ -215,23 +214,23 @@ fn deliver(event: &Event) {
     let Some(listener) = LISTENER.with(|listener| Option::clone(&listener.borrow())) else {
         return;
     };
-    // What the listener does itself is not told: it would never end.
+    // What the listener itself does emits nothing; it would be called without end.
     LISTENING.set(false);
-    let _again = ListenAgain;
+    let _resume = ResumeListening;
     catch_and_report(|| listener(event));
 }
 
-/// Turns listening on again, also when the listener panics.
-struct ListenAgain;
+/// Turns listening on again when it is dropped, also when the listener panics.
+struct ResumeListening;
 
-impl Drop for ListenAgain {
+impl Drop for ResumeListening {
     fn drop(&mut self) {
         LISTENING.set(true);
     }
 }
 
-/// Whether anybody listens on this thread: whoever has to prepare something so that there is an
-/// event to tell asks this first.
+/// Whether this thread has a listener. Checked first by code that has to prepare something before it
+/// can emit an event.
 #[inline]
 pub(crate) fn has_listener() -> bool {
     cfg!(not(popleft_bare)) && LISTENING.get()
@@ -248,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_listener_does_is_not_told_to_it() {
+    fn what_a_listener_does_emits_nothing() {
         let heard = Rc::new(Cell::new(0));
         let count = heard.clone();
         listen(Some(Rc::new(move |_| {

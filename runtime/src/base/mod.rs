@@ -1,5 +1,5 @@
-//! What need not be opened first: names, places, events, the clock, the turn that is being taken, and
-//! whatever differs by system. Nothing here knows the machine.
+//! The lowest layer, which can be read last: ids, places, events, the clock, the state of the current
+//! turn, and whatever differs between operating systems. Nothing here depends on the machine.
 
 pub(crate) mod access;
 pub(crate) mod atomics;

@@ -1,8 +1,8 @@
 //! What can be watched: descriptors of the system, and sockets of a simulated network.
 //!
 //! In the real world every source is a file descriptor. In a simulated one connections are data
-//! structures, and the system never hears of them. The reactor and `net` treat both alike; here is
-//! all that they ask of a network which is not the system's.
+//! structures that the kernel does not know. The reactor and `net` treat both alike; this file has
+//! everything that they need from a simulated network.
 
 use std::fmt::Debug;
 use std::io;
@@ -10,38 +10,38 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-/// What of a source is news.
+/// The readiness that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// What arrives: bytes, connections, the end.
+    /// Something to read: bytes, connections, the end of the stream.
     Read,
-    /// That, and room for bytes to be written.
+    /// The same, and space for writing.
     ReadWrite,
 }
 
-/// One source that the world reports.
+/// A readiness event of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) key: usize,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// More than bytes may have come: the end, an error, urgent data. From now on a read that got
-    /// less than it had room for does not tell that nothing is left.
+    /// More than bytes may have arrived: the end of the stream, an error, urgent data. From now on
+    /// a short read does not prove that nothing is left: read until `WouldBlock`.
     pub(crate) drain: bool,
 }
 
 /// What a loop can watch.
 pub trait Watched: 'static {
-    /// By what it is watched.
+    /// How it is watched.
     fn watchable(&self) -> Watchable<'_>;
 }
 
-/// By what a source is watched.
+/// How a source is watched.
 #[derive(Clone, Copy)]
 pub enum Watchable<'a> {
     /// The kernel watches it.
     Descriptor(BorrowedFd<'a>),
-    /// The simulated network does.
+    /// The simulated network watches it.
     Simulated(&'a dyn Watch),
 }
 
@@ -54,11 +54,11 @@ impl<T: AsFd + 'static> Watched for T {
 
 /// A socket of a simulated network.
 pub trait Watch {
-    /// From now on has what is of `interest` reported under `key`, each news once; what is true
-    /// already is news too.
+    /// Reports readiness of `interest` under `key` from now on, each edge once. What is ready
+    /// already is reported, too.
     fn watch(&self, key: usize, interest: Interest);
 
-    /// Has it reported no more.
+    /// Stops reporting.
     fn unwatch(&self);
 }
 
@@ -81,7 +81,7 @@ pub(crate) trait Listener: Watch + Debug {
     fn local_addr(&self) -> SocketAddr;
 }
 
-/// A network that is not the system's.
+/// A simulated network.
 pub(crate) trait Network {
     /// Listens on `address`.
     fn listen(&self, address: SocketAddr, asked: Listen) -> io::Result<Box<dyn Listener>>;
@@ -92,11 +92,11 @@ pub(crate) trait Network {
     /// The addresses of `name`, which is `host:port`.
     fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
 
-    /// When something will happen next, if nobody does anything before. What is news already is to
-    /// be reported at once.
+    /// When something will happen next if no task does anything before. What is ready already is
+    /// to be reported at once.
     fn next_event(&self) -> Option<Instant>;
 
-    /// Has all happen that happens until `now`, and reports what is news.
+    /// Lets everything happen that is due by `now`, and reports the sources that became ready.
     fn advance(&self, now: Instant, reports: &mut Vec<Report>);
 }
 
@@ -105,6 +105,6 @@ pub(crate) trait Network {
 pub(crate) struct Listen {
     /// How many connections may wait to be accepted.
     pub(crate) backlog: usize,
-    /// Others that say so too may listen on the same address.
+    /// Whether other listeners that set this, too, may listen on the same address.
     pub(crate) reuse_port: bool,
 }

@@ -1,45 +1,45 @@
 //! Giving memory back after a peak.
 //!
 //! Tables grow with what a program does at once and would keep that memory for ever. Before the
-//! loop sleeps, when there is time, a table that is nearly empty is made smaller.
+//! loop sleeps, when there is time, a table that is nearly empty is shrunk.
 
 use std::cell::Cell;
 
 use slab::Slab;
 
-/// Room for so many entries is never given back.
+/// Capacity for this many entries is never given back.
 pub(crate) const KEPT: usize = 4096;
 
-/// Whether a table with room for `capacity` entries has grown for a peak that is over.
+/// Whether a table of this capacity has grown for a peak that is over.
 pub(crate) fn is_over(len: usize, capacity: usize) -> bool {
     capacity > KEPT && len < capacity / 4
 }
 
-/// Makes one slab smaller after its peaks.
+/// Shrinks one slab after its peaks.
 ///
-/// Rows cannot move, so only what lies behind the last used row can be given back, and looking for
-/// that row takes time. A look that brought nothing is repeated when half of the rows that were
-/// used then are free.
+/// Rows cannot move, so only what is behind the last used row can be given back, and finding that
+/// row takes time. After a try that gained nothing, the next one waits until half of the rows that
+/// were used then are free.
 #[derive(Default)]
 pub(crate) struct PeakOfSlab {
-    /// Used rows and capacity after the last look.
-    last_look: Cell<(usize, usize)>,
+    /// Used rows and capacity after the last try.
+    last_try: Cell<(usize, usize)>,
 }
 
 impl PeakOfSlab {
-    /// Gives back what a peak that is over has left.
+    /// Gives back the memory of a peak that is over.
     pub(crate) fn give_back<T>(&self, slab: &mut Slab<T>) {
         if !is_over(slab.len(), slab.capacity()) {
             return;
         }
-        let (used, capacity) = self.last_look.get();
+        let (used, capacity) = self.last_try.get();
         if slab.capacity() == capacity && slab.len() > used / 2 {
             return;
         }
         slab.shrink_to_fit();
         let missing = KEPT.saturating_sub(slab.capacity());
         slab.reserve_exact(slab.capacity() - slab.len() + missing);
-        self.last_look.set((slab.len(), slab.capacity()));
+        self.last_try.set((slab.len(), slab.capacity()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a parked task waits for ([`Why`]), and where in the program its `await` stands ([`Place`]).
+//! What a parked task waits for ([`Why`]), and the line of its `await` ([`Place`]).
 //!
 //! Both are small numbers, so that a task can keep them in atomics.
 
@@ -8,25 +8,27 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Mutex;
 
+use super::atomics::ignore_poison;
+
 /// What a parked task waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Why {
-    /// Nothing that the runtime knows of: a foreign future did not say.
+    /// Not known: a future that is not the runtime's own returned `Pending`.
     #[default]
     Unknown,
-    /// A source to become readable.
+    /// Until a source is readable.
     Read,
-    /// A source to become writable.
+    /// Until a source is writable.
     Write,
     /// A deadline.
     Timer,
-    /// Another task to end.
+    /// The completion of another task.
     Join,
     /// A job on the thread pool.
     Offload,
-    /// Its next turn only.
+    /// Only its next turn.
     Yield,
     /// A lock that another task holds.
     Lock,
@@ -69,8 +71,8 @@ impl fmt::Display for Why {
 
 /// A line of the program: where a task was spawned, or where it waits.
 ///
-/// A small number, because a task keeps it in an atomic; the line behind it stands in a table that
-/// only grows, by one row for each `await` in the program that was ever waited on.
+/// A small number, because a task keeps it in an atomic. The line itself is in a table that only
+/// grows, by one row for each `await` of the program at which a task has ever waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Place(u32);
 
@@ -78,28 +80,28 @@ pub struct Place(u32);
 /// another thread than the one that made it.
 struct Places {
     rows: Vec<&'static Location<'static>>,
-    /// By the line, not by its address: one line may have several, in several crates.
+    /// By the line, not by its address: one line may have several addresses, in several crates.
     numbers: HashMap<&'static Location<'static>, u32>,
 }
 
 static PLACES: Mutex<Option<Places>> = Mutex::new(None);
 
-/// How many of a thread's most recent places are found without the table's lock.
+/// How many of a thread's most recent places are found without locking the table.
 const REMEMBERED: usize = 64;
 
 thread_local! {
-    /// For each place its address and number, where the address says. A miss costs a lock and a
-    /// hash; a hit, which is nearly every time, costs two loads.
+    /// A direct-mapped cache of address and number. A miss costs a lock and a hash; a hit, which is
+    /// nearly every lookup, costs two loads.
     static RECENT: [Cell<(usize, u32)>; REMEMBERED] =
         const { [const { Cell::new((0, 0)) }; REMEMBERED] };
 }
 
 impl Place {
-    /// A place that nobody recorded.
+    /// A place that was not recorded.
     pub const UNKNOWN: Place = Place(0);
-    /// The `await` stands behind `AsyncRead`, through which no line can be seen.
+    /// The task waits through `AsyncRead`, which does not pass the line of the `await` on.
     pub const VIA_ASYNC_READ: Place = Place(1);
-    /// The `await` stands behind `AsyncWrite`, through which no line can be seen.
+    /// The task waits through `AsyncWrite`, which does not pass the line of the `await` on.
     pub const VIA_ASYNC_WRITE: Place = Place(2);
     /// The number of the table's first row.
     const FIRST_ROW: u32 = 3;
@@ -107,7 +109,7 @@ impl Place {
     /// The place of `location`.
     pub fn of(location: &'static Location<'static>) -> Place {
         let address = std::ptr::from_ref(location).addr();
-        // Locations are 8-aligned constants that lie close together.
+        // Locations are constants, aligned to eight bytes and close together.
         let slot = (address >> 3) % REMEMBERED;
         let remembered = RECENT.try_with(|recent| recent[slot].get());
         match remembered {
@@ -118,7 +120,7 @@ impl Place {
 
     #[cold]
     fn look_up(location: &'static Location<'static>, address: usize, slot: usize) -> Place {
-        let mut table = PLACES.lock().unwrap_or_else(|e| e.into_inner());
+        let mut table = ignore_poison(PLACES.lock());
         let table =
             table.get_or_insert_with(|| Places { rows: Vec::new(), numbers: HashMap::new() });
         let number = *table.numbers.entry(location).or_insert_with(|| {
@@ -139,10 +141,10 @@ impl Place {
         Place(number)
     }
 
-    /// The file and line, when the place is one.
+    /// The file and line, if the place is a known one.
     pub fn location(self) -> Option<&'static Location<'static>> {
         let row = self.0.checked_sub(Place::FIRST_ROW)? as usize;
-        let table = PLACES.lock().unwrap_or_else(|e| e.into_inner());
+        let table = ignore_poison(PLACES.lock());
         table.as_ref()?.rows.get(row).copied()
     }
 }
@@ -160,8 +162,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A source path as a reader knows it: relative to the workspace, and for a dependency from the
-/// crate's own folder on, never through the machine's registry.
+/// A source path as a reader knows it: relative to the workspace, and for a dependency starting
+/// with the crate's own folder, without the path of the local registry.
 pub(crate) fn short(file: &str) -> &str {
     for marker in ["/registry/src/", "/git/checkouts/", "/library/"] {
         if let Some(at) = file.find(marker) {

@@ -1,8 +1,8 @@
-//! What is going on on this thread right now: whose loop, whose turn, and how the turn ends.
+//! The state of the current turn on this thread: which loop, which task, and how the turn ends.
 //!
-//! The rooms above the machine need a little of this at every `await`: may this task go on, or has
-//! it had its share? If it parks, why and where? They must not know the loop for that, so it lies
-//! here, in plain thread-local cells without destructors: reading one is a load.
+//! Leaf futures need a little of this at every `await`: does the task have budget left? If it parks,
+//! why and where? They should not depend on the loop for that, so it is kept here, in plain
+//! thread-local cells without destructors: reading one is a load.
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -13,29 +13,31 @@ use super::event::Cause;
 use super::id::Id;
 use super::place::{Place, Why};
 
-/// How many operations that were ready at once a task may do in one turn. After that the next one
-/// yields, so that a connection that always has data cannot keep the loop for itself.
+/// How many operations that are ready at once a task may do in one turn. After that the next one
+/// yields, so that a connection that always has data cannot starve the other tasks.
 pub(crate) const BUDGET: u32 = 128;
 
-/// The state of the turn that is being taken on this thread.
+/// The state of the current turn.
 struct Turn {
-    /// The address of the running loop's inbox; 0 when no loop runs here. It tells a waker in one
-    /// comparison whether the task that it wakes lives on this thread's running loop.
+    /// The address of the running loop's inbox; 0 when no loop runs here. One comparison with it
+    /// decides whether a waker's task belongs to the loop that runs on this thread.
     running_loop: Cell<usize>,
-    /// What is going on, for whoever asks what woke a task.
+    /// What runs now: the cause of the wakes that happen now.
     cause: Cell<Cause>,
-    /// The waker that the running task is polled with, as the addresses of its two identity.
+    /// The waker that the running task is polled with, by its [`identity`].
     own_waker: Cell<(usize, usize)>,
-    /// The task has not finished its turn, and wants another one without being woken.
-    again: Cell<bool>,
+    /// The task has yielded: it wants another turn without being woken.
+    yielded: Cell<bool>,
+    /// What is left of [`BUDGET`].
     operations_left: Cell<u32>,
+    /// Why and where the last leaf future returned `Pending`.
     why: Cell<Why>,
     at: Cell<At>,
     /// How many leaf futures have returned `Pending`.
     parks: Cell<u32>,
 }
 
-/// Where a turn ended. Most turns that end at a line are over before anybody asks for its number.
+/// Where a turn ended. Most locations are never looked at, so the number of a line is computed late.
 #[derive(Clone, Copy)]
 pub(crate) enum At {
     Line(&'static Location<'static>),
@@ -52,7 +54,7 @@ impl At {
     }
 }
 
-/// In place of a loop's address: this thread runs a loop, but what is being done is none of it.
+/// In place of a loop's address: a simulated job. No loop is current, and blocking is forbidden.
 pub(crate) const NO_LOOP_HERE: usize = 1;
 
 thread_local! {
@@ -61,7 +63,7 @@ thread_local! {
             running_loop: Cell::new(0),
             cause: Cell::new(Cause::Outside),
             own_waker: Cell::new((0, 0)),
-            again: Cell::new(false),
+            yielded: Cell::new(false),
             operations_left: Cell::new(BUDGET),
             why: Cell::new(Why::Unknown),
             at: Cell::new(At::Place(Place::UNKNOWN)),
@@ -76,17 +78,17 @@ pub(crate) fn running_loop() -> usize {
     TURN.with(|turn| turn.running_loop.get())
 }
 
-/// Says which loop runs on this thread from now on; returns which one ran before.
+/// Sets the loop that runs on this thread; returns the one before.
 pub(crate) fn set_running_loop(address: usize) -> usize {
     TURN.with(|turn| turn.running_loop.replace(address))
 }
 
-/// A turn begins: a full share of operations, and no reason to park yet.
+/// A turn begins: a full budget, and no reason to park yet.
 #[inline]
 pub(crate) fn begin(task: Id) {
     TURN.with(|turn| {
         turn.cause.set(Cause::Task(task));
-        turn.again.set(false);
+        turn.yielded.set(false);
         turn.operations_left.set(BUDGET);
         turn.why.set(Why::Unknown);
         turn.at.set(At::Place(Place::UNKNOWN));
@@ -94,13 +96,13 @@ pub(crate) fn begin(task: Id) {
     });
 }
 
-/// Says what is going on, outside a turn.
+/// Sets what causes the wakes from now on, outside of turns.
 #[inline]
 pub(crate) fn set_cause(cause: Cause) {
     TURN.with(|turn| turn.cause.set(cause));
 }
 
-/// What is going on.
+/// What causes the wakes that happen now.
 #[inline]
 pub(crate) fn cause() -> Cause {
     TURN.with(|turn| turn.cause.get())
@@ -115,7 +117,7 @@ pub(crate) fn task() -> Id {
     }
 }
 
-/// The task whose turn it is, if there is one.
+/// The task whose turn it is; `None` outside of any.
 pub(crate) fn task_if_any() -> Option<Id> {
     match cause() {
         Cause::Task(task) => Some(task),
@@ -129,14 +131,14 @@ pub(crate) fn set_own_waker(waker: &Waker) {
     TURN.with(|turn| turn.own_waker.set(identity(waker)));
 }
 
-/// The running task is not polled: it is cancelled. No waker is its own, also not the one that the
-/// task before was polled with.
+/// The running task is being cancelled, not polled. No waker is its own, not even the one with which
+/// the task before it was polled.
 #[inline]
 pub(crate) fn forget_own_waker() {
     TURN.with(|turn| turn.own_waker.set((0, 0)));
 }
 
-/// The running task, if `waker` is its own and not one that somebody between has wrapped around it.
+/// The running task, if `waker` is its own and not one that a combinator has wrapped around it.
 #[inline]
 pub(crate) fn task_of(waker: &Waker) -> Option<Id> {
     TURN.with(|turn| match turn.cause.get() {
@@ -145,28 +147,29 @@ pub(crate) fn task_of(waker: &Waker) -> Option<Id> {
     })
 }
 
+/// The addresses of a waker's data and vtable.
 #[inline]
 fn identity(waker: &Waker) -> (usize, usize) {
     let table = std::ptr::from_ref(waker.vtable());
     (waker.data().addr(), table.addr())
 }
 
-/// A leaf future only wants to be polled again, after all who are ready now.
+/// For a leaf future that only wants to be polled again, after all tasks that are ready now.
 #[inline]
 pub(crate) fn yield_turn(waker: &Waker) {
     match task_of(waker) {
-        Some(_) => TURN.with(|turn| turn.again.set(true)),
+        Some(_) => TURN.with(|turn| turn.yielded.set(true)),
         None => waker.wake_by_ref(),
     }
 }
 
-/// Whether the turn that just ended wants another one.
+/// Whether the task yielded in the turn that just ended.
 #[inline]
 pub(crate) fn has_yielded() -> bool {
-    TURN.with(|turn| turn.again.get())
+    TURN.with(|turn| turn.yielded.get())
 }
 
-/// A leaf future is about to return `Pending`: this is what it waits for, and where.
+/// For a leaf future that is about to return `Pending`: what it waits for, and where.
 ///
 /// When several of them wait in one turn (a timeout around a read), the last one counts.
 #[inline]
@@ -178,7 +181,7 @@ pub(crate) fn park(why: Why, at: At) {
     });
 }
 
-/// The same for a leaf future that knows the line of its `await`.
+/// [`park`] for a leaf future that knows the line of its `await`.
 #[inline]
 pub(crate) fn park_at(why: Why, location: &'static Location<'static>) {
     park(why, At::Line(location));
@@ -190,23 +193,23 @@ pub(crate) fn parked() -> (Why, At) {
     TURN.with(|turn| (turn.why.get(), turn.at.get()))
 }
 
-/// Whether the turn that just ended waits for one thing only, as far as leaf futures say.
+/// Whether exactly one leaf future of the runtime returned `Pending` in the turn that just ended.
 #[inline]
 pub(crate) fn parked_once() -> bool {
     TURN.with(|turn| turn.parks.get() == 1)
 }
 
-/// Asks for one operation of the task's share. `Pending` when the share is used up: the task goes
-/// on in its next turn.
+/// Takes one operation from the task's budget. `Pending` when the budget is used up: the task
+/// continues in its next turn.
 ///
-/// Every operation of `net` and `time` that may be ready at once asks here first.
+/// Every operation of `net` and `time` that may be ready at once calls this first.
 #[inline]
 pub(crate) fn consume_budget(cx: &Context<'_>) -> Poll<()> {
     access::record_write(Object::Anything);
     consume_budget_untracked(cx)
 }
 
-/// The same for an operation that says by itself what it touches.
+/// [`consume_budget`] for an operation that records by itself what it accesses.
 #[inline]
 pub(crate) fn consume_budget_untracked(cx: &Context<'_>) -> Poll<()> {
     let left = TURN.with(|turn| {
@@ -214,7 +217,7 @@ pub(crate) fn consume_budget_untracked(cx: &Context<'_>) -> Poll<()> {
         turn.operations_left.set(left.saturating_sub(1));
         left
     });
-    // Under somebody else's executor there are no turns, and no shares.
+    // Under another executor there are no turns, and no budget.
     if left > 0 || task() == Id::NOBODY {
         return Poll::Ready(());
     }

@@ -1,10 +1,10 @@
-//! All that a run takes from outside itself, in one place.
+//! Everything that a run takes from outside itself, in one place.
 //!
-//! A program on this runtime is a deterministic machine but for what comes through here: what time
-//! it is, which of the ready tasks goes next, and what the system reports. The real world reads
-//! the system's clock, takes the leftmost task and asks the kernel. Because nothing else in the
-//! library reads a clock or chooses a task (a test holds it to that), another world can be put in
-//! its place and a run becomes repeatable.
+//! A program on this runtime is deterministic except for what comes through here: the time, which
+//! of the ready tasks is next, and what the system reports. The real world reads the system's clock,
+//! takes the leftmost task and asks the kernel. Because nothing else in the library reads a clock or
+//! chooses a task (a test checks that), another world can take its place, and a run becomes
+//! repeatable.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -26,15 +26,15 @@ pub(crate) enum World {
     Simulated(Rc<dyn Simulation>),
 }
 
-/// What a world has to know that is not the real one.
+/// What a world other than the real one has to provide.
 pub(crate) trait Simulation {
     /// What time it is.
     fn now(&self) -> Instant;
 
-    /// A task was made by whoever has a turn now.
+    /// A task was created by the task whose turn it is.
     fn spawned(&self, task: Id);
 
-    /// Takes the task that has its turn next. `None` when none is ready, or when the run is to be
+    /// Takes the task whose turn is next. `None` when none is ready, or when the run is to be
     /// stopped.
     fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id>;
 
@@ -42,21 +42,21 @@ pub(crate) trait Simulation {
     /// the sources that are ready to `reports`.
     fn wait(&self, until: Until, reports: &mut Vec<Report>);
 
-    /// When the next thing happens that was set going before: a job's end, a signal, a packet's
-    /// arrival. `None` when only a deadline of the loop's own is left, if that.
+    /// When the next pending thing happens: the completion of a job, a signal, the arrival of a
+    /// packet. `None` when at most a deadline of the loop's own is left.
     fn next_event(&self) -> Option<Instant>;
 
     /// The network on which its programs listen and connect.
     fn network(&self) -> &dyn Network;
 
-    /// Hears of each `signal` that is raised from now on.
+    /// Receives each `signal` that is raised from now on.
     #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
     fn listen(&self, signal: i32) -> Rc<dyn SignalStream>;
 }
 
-/// One listener for signals that are not the system's.
+/// Receives simulated signals.
 pub(crate) trait SignalStream {
-    /// Ready when the signal has come since the last time that this was ready.
+    /// Ready when the signal was raised since this was last ready.
     #[cfg_attr(not(feature = "signal"), expect(dead_code, reason = "only `signal` listens"))]
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// A task was made. It lives in the same part of the world as its maker.
+    /// A task was created. It lives on the same simulated host as the task that spawned it.
     #[inline]
     pub(crate) fn spawned(&self, task: Id) {
         if let World::Simulated(simulation) = self {
@@ -92,8 +92,8 @@ impl World {
         }
     }
 
-    /// Takes the task that has its turn next out of those that are ready, left to right in the
-    /// order in which they became ready.
+    /// Takes the task whose turn is next out of the ready ones, which stand from left to right in
+    /// the order in which they became ready.
     #[inline]
     pub(crate) fn choose(&self, ready: &mut VecDeque<Id>) -> Option<Id> {
         match self {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// The network, when it is not the system's.
+    /// The network, if it is a simulated one.
     #[inline]
     pub(crate) fn network(&self) -> Option<&dyn Network> {
         match self {
@@ -111,8 +111,8 @@ impl World {
         }
     }
 
-    /// Whether something may come for which no deadline is set. The kernel and the threads may
-    /// always answer when they were `asked`; a simulated world knows.
+    /// Whether something may happen for which no deadline is set. The kernel and the threads may
+    /// always answer if they were `asked`; a simulated world knows.
     pub(crate) fn may_answer(&self, asked: bool) -> bool {
         match self {
             World::Real => asked,
@@ -120,35 +120,34 @@ impl World {
         }
     }
 
-    /// Whether there are other threads, which may wake a task unasked.
+    /// Whether there are other threads, which may wake a task at any time.
     pub(crate) fn has_other_threads(&self) -> bool {
         matches!(self, World::Real)
     }
 }
 
 thread_local! {
-    /// What time it is where no loop runs, if this thread stands in for one of a simulated world.
+    /// The time where no loop runs, if this thread runs a job of a simulated world.
     static STOPPED_CLOCK: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// What time it is for code that runs on no loop: the system's time; in a job of a simulated world,
-/// the time at which that job is done.
+/// The time for code that runs on no loop: the system's time, or in a job of a simulated world the
+/// time at which that job completes.
 pub(crate) fn now_outside_loops() -> Instant {
     STOPPED_CLOCK.get().unwrap_or_else(|| World::Real.now())
 }
 
-/// From now on the clock for code that runs on no loop stands still at `time`, until the guard is
-/// dropped.
+/// Stops the clock for code that runs on no loop at `time`, until the guard is dropped.
 pub(crate) fn stop_clock(time: Instant) -> StoppedClock {
     StoppedClock { before: STOPPED_CLOCK.replace(Some(time)) }
 }
 
-/// Whether this is code that runs on no loop, in a job of a simulated world.
+/// Whether the caller is a job of a simulated world, which runs on no loop.
 pub(crate) fn is_in_a_simulated_job() -> bool {
     STOPPED_CLOCK.get().is_some()
 }
 
-/// Puts back what was before.
+/// Restores the clock when it is dropped.
 pub(crate) struct StoppedClock {
     before: Option<Instant>,
 }
@@ -160,36 +159,36 @@ impl Drop for StoppedClock {
 }
 
 /// The zero point of every simulated clock, the same one for the whole process. It is read from
-/// the system's clock once, because an `Instant` can be made in no other way; the difference
-/// between two of them is all that anyone may look at.
+/// the system's clock once, because there is no other way to make an `Instant`; only differences
+/// between two of them mean anything.
 pub(crate) fn zero() -> Instant {
     static ZERO: OnceLock<Instant> = OnceLock::new();
     *ZERO.get_or_init(|| World::Real.now())
 }
 
-/// Where work goes that would block the loop.
+/// Runs work that would block the loop.
 pub(crate) trait Jobs {
-    /// Has `job` done somewhere else, soon.
+    /// Runs `job` elsewhere, soon.
     fn submit(&self, job: Arc<dyn Job>);
 
-    /// Takes no more jobs, and waits a set time for those that are running.
+    /// Accepts no more jobs, and waits up to a set time for those that are running.
     fn shut_down(&self);
 }
 
 /// A piece of work that runs on another thread.
 pub(crate) trait Job: Send + Sync {
-    /// Does the work. Never panics: a panic of the work is its result.
+    /// Does the work. Never panics: a panic of the work becomes its result.
     fn run(&self);
 
-    /// There is no thread for it and there will be none.
+    /// Fails the job: there is no thread for it, and there will be none.
     fn refuse(&self, error: io::Error);
 }
 
-/// The end of time for deadlines: what lies further away than the clock can count (a sleep of
-/// `Duration::MAX`) is due in about 30 years.
+/// Deadlines that are further away than the clock can count (a sleep of `Duration::MAX`) are due in
+/// about 30 years.
 const FAR_AWAY: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// The deadline that lies `duration` behind `start`.
+/// The deadline `duration` after `start`.
 pub(crate) fn deadline(start: Instant, duration: Duration) -> Instant {
     start.checked_add(duration).unwrap_or_else(|| start + FAR_AWAY)
 }

@@ -231,7 +231,7 @@ class Task:
         """How long it has been parked: until the program stopped, where that can be known, and
         otherwise at least until the loop's last look outside."""
         now, at_least = life_of(self.event_loop)
-        parked = number(self.record["since"]) + (number(self.record["since_upper"]) << 32)
+        parked = number(self.record["since_ms"]) + (number(self.record["since_ms_upper"]) << 32)
         return f"for {at_least}{max(0, now - parked) / 1000:.1f} s"
 
     def body(self):
@@ -697,7 +697,7 @@ def show_timers(argument):
             else:
                 data = int(pointer(target["waker"]["data"]))
                 whom = by_address.get(data, "a foreign waker")
-            due = started + int(entry["due"]) - looked_at
+            due = started + int(entry["due_ns"]) - looked_at
             found.append((due, int(entry["sequence"]), whom))
         if not found:
             print("no timers are set")

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use crate::base::atomics::ignore_poison;
 use crate::base::event::{self, Event, emit};
 use crate::base::panics::catch_and_report;
 use crate::base::place::{Place, Why};
@@ -162,7 +163,7 @@ impl<F, T> JobState<F, T> {
 
     /// No user code runs while this lock is held.
     fn lock(&self) -> MutexGuard<'_, Inside<F, T>> {
-        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+        ignore_poison(self.inside.lock())
     }
 
     // ----- the thread's side -----
@@ -276,6 +277,7 @@ impl<F, T> Future for JobFuture<F, T> {
 
 impl<F, T> Drop for JobFuture<F, T> {
     fn drop(&mut self) {
+        debug_assert!(self.pending_jobs.get() > 0);
         self.pending_jobs.set(self.pending_jobs.get() - 1);
         if !self.has_result {
             self.state.abandon();

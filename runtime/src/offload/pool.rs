@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::world::{Job, Jobs};
 
 /// Threads that run the jobs that would block the loop.
@@ -113,7 +114,7 @@ impl Jobs for ThreadPool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        ignore_poison(self.state.lock())
     }
 
     /// Makes one more thread come for the queued jobs, unless one is on its way.
@@ -189,10 +190,8 @@ impl Shared {
             state.idle += 1;
             let is_not_woken =
                 |state: &mut State| state.arriving != Some(Arriving::Woken) && !state.closing;
-            let (woken, _) = self
-                .job_came
-                .wait_timeout_while(state, self.idle_time, is_not_woken)
-                .unwrap_or_else(|e| e.into_inner());
+            let waited = self.job_came.wait_timeout_while(state, self.idle_time, is_not_woken);
+            let (woken, _) = ignore_poison(waited);
             state = woken;
             if state.arriving == Some(Arriving::Woken) {
                 state.arriving = None;

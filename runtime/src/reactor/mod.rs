@@ -1,12 +1,12 @@
 //! The reactor: file descriptors on one side, wakers on the other.
 //!
-//! A socket is registered once, when it is made, edge-triggered, and stays registered until it is
-//! dropped. Between one request and the next nothing is asked of the system but the wait: a request
-//! costs one read, one write, and its share of that.
+//! A socket is registered once, when it is created, edge-triggered, and stays registered until it is
+//! dropped. Between two requests the loop makes no system call but the wait: a request costs one
+//! read, one write, and its share of the wait.
 //!
-//! Edge-triggered means that the system tells of each arrival once. So no peer can keep the loop
-//! spinning with something that nobody reads; and so what was told has to be remembered. A source
-//! counts as ready from a report until a try has found nothing.
+//! Edge-triggered means that the system reports each arrival once. So a peer cannot make the loop
+//! spin with bytes that no task reads; and so each report has to be remembered. A source counts as
+//! ready from a report until an operation would have blocked.
 
 pub(crate) mod nonblocking;
 pub(crate) mod source;
@@ -38,33 +38,35 @@ use unheld::Unheld;
 /// The sources of one loop.
 pub(crate) struct Reactor {
     backend: Backend,
-    /// Tells the loop from others.
+    /// Identifies the loop.
     inbox: Arc<Inbox>,
     sources: RefCell<Slab<Rc<Source<dyn Watched>>>>,
+    /// The generation of the next key: the number of sources registered so far.
     next_generation: Cell<usize>,
     peak: PeakOfSlab,
-    /// How many futures wait for a source, each of which would say so if it gave up.
+    /// How many waiters of all sources hold a ticket, or were confirmed since they were last polled.
+    /// Raised when such a waiter is added; lowered when it is removed or woken.
     waiting: Cell<usize>,
-    /// Those that would not.
+    /// All other waiters: those that may have given up without the reactor noticing.
     unheld: Unheld,
-    /// The descriptors that are non-blocking only while they are watched, by their keys.
+    /// The descriptors that are non-blocking only while they are watched, by key.
     switched: RefCell<HashMap<usize, Switched>>,
-    /// Lists that are used again at every wait.
+    /// Reused by every wait. Empty outside of `wait`.
     reports: Cell<Vec<Report>>,
     to_wake: Cell<Vec<(usize, LocalWaker)>>,
 }
 
-/// Whom the reactor asks what is ready.
+/// What reports to the reactor which sources are ready.
 pub(crate) enum Backend {
     Kernel(Poller),
-    /// There is no kernel: what is not simulated cannot be watched.
+    /// A simulated world: only simulated sockets can be watched.
     Simulated(Rc<dyn Simulation>),
 }
 
-/// Where in a key the generation begins.
+/// The bit of a key at which the generation begins; below it is the row.
 const GENERATION: u32 = usize::BITS / 2;
 
-/// The source's number among all that were registered, as events tell it.
+/// The source's number among all that were registered, as events have it.
 pub(crate) fn number_of(key: usize) -> usize {
     key >> GENERATION
 }
@@ -78,7 +80,7 @@ impl Backend {
         Ok(Backend::Kernel(Poller::new()?))
     }
 
-    /// `None` where there is no other thread that could use it.
+    /// `None` in a simulation, where no other thread could use it.
     pub(crate) fn notifier(&self) -> Option<Notifier> {
         match self {
             Backend::Kernel(poller) => Some(poller.notifier()),
@@ -104,7 +106,7 @@ impl Reactor {
         }
     }
 
-    /// Whether it is that of the loop which runs on this thread now.
+    /// Whether it belongs to the loop that runs on this thread now.
     #[inline]
     pub(crate) fn is_running_here(&self) -> bool {
         self.inbox.is_of_the_running_loop()
@@ -119,15 +121,14 @@ impl Reactor {
         self.peak.give_back(&mut self.sources.borrow_mut());
     }
 
-    /// Whether any future waits for a source.
+    /// Whether any task waits for a source.
     pub(crate) fn has_waiters(&self) -> bool {
         self.waiting.get() > 0 || self.unheld.count() > 0
     }
 
-    // ===== from `net` ===========================================================================
+    // ===== for `net` ============================================================================
 
-    /// Watches `io` from now on. Its `as_fd` is asked once, outside any borrow: it may be anybody's
-    /// code.
+    /// Starts to watch `io`. Its `as_fd` is called once, outside any borrow: it may be user code.
     pub(crate) fn register<T: Watched>(&self, io: T, mode: Mode) -> io::Result<Rc<Source<T>>> {
         let watchable = io.watchable();
         let descriptor = watchable.number();
@@ -137,14 +138,15 @@ impl Reactor {
         };
         let mut sources = self.sources.borrow_mut();
         let entry = sources.vacant_entry();
-        // The top bit stays clear: the highest keys are not for sources.
+        debug_assert_eq!(row_of(entry.key()), entry.key());
+        // The top bit stays clear: the highest keys are reserved by the poller.
         let generation = self.next_generation.get() & (usize::MAX >> (GENERATION + 1));
         let key = entry.key() | generation << GENERATION;
         match watchable {
             Watchable::Descriptor(fd) => {
                 if let Err(error) = self.kernel()?.add(fd, key, Interest::Read) {
                     if let Some(switched) = switched {
-                        switched.put_back(Some(fd));
+                        switched.restore(Some(fd));
                     }
                     return Err(error);
                 }
@@ -160,8 +162,8 @@ impl Reactor {
         Ok(source)
     }
 
-    /// Stops watching. This comes before the descriptor is closed: its number may be given to
-    /// another file at once.
+    /// Stops watching. Called before the descriptor is closed: its number may be reused for another
+    /// file at once.
     pub(crate) fn deregister(&self, key: usize) {
         let source = self.sources.borrow_mut().try_remove(row_of(key));
         let Some(source) = source else {
@@ -170,7 +172,8 @@ impl Reactor {
         let mut left = Vec::new();
         let unheld = [Direction::Read, Direction::Write]
             .map(|direction| source.take_waiters(direction, &mut left));
-        self.wait_no_longer(left.len(), unheld.into_iter().sum());
+        self.remove_waiters(left.len(), unheld.into_iter().sum());
+        debug_assert!(self.has_sources() || !self.has_waiters());
         let switched = self.switched.borrow_mut().remove(&key);
         catch_and_report(|| self.unwatch(&source, switched));
         for (_, waker) in left {
@@ -178,14 +181,14 @@ impl Reactor {
         }
     }
 
-    /// Where `as_fd` now names another descriptor, the one that was registered is out of reach. The
-    /// system forgets it when it is closed, and until then nobody has its key.
+    /// If `as_fd` now returns another descriptor, the one that was registered is out of reach. The
+    /// kernel removes it when it is closed, and until then its key belongs to no source.
     fn unwatch(&self, source: &Source<dyn Watched>, switched: Option<Switched>) {
         let watchable = source.watchable();
         let mut descriptor = None;
         match watchable {
             Some(Watchable::Descriptor(fd)) => {
-                // It fails only for a descriptor that somebody else has closed already.
+                // It fails only for a descriptor that has been closed already.
                 let _ = self.kernel().map(|kernel| kernel.delete(fd));
                 descriptor = Some(fd);
             }
@@ -193,12 +196,12 @@ impl Reactor {
             None => {}
         }
         if let Some(switched) = switched {
-            switched.put_back(descriptor);
+            switched.restore(descriptor);
         }
     }
 
-    /// Has `waker` woken at the next report for `direction` of `source`. `ticket` is the caller's claim:
-    /// empty at its first wait, and to be given back with [`Reactor::stop_waiting`].
+    /// Wakes `waker` at the next report for `direction` of `source`. `ticket` identifies the wait: it
+    /// is empty at first, and has to be returned with [`Reactor::stop_waiting`].
     pub(crate) fn wait_for<T: Watched>(
         &self,
         source: &Source<T>,
@@ -218,7 +221,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Gives a claim back: its holder got what it wanted, or wants it no more.
+    /// Ends a wait: its future is ready, or has been dropped.
     pub(crate) fn stop_waiting<T: Watched>(
         &self,
         source: &Source<T>,
@@ -227,19 +230,20 @@ impl Reactor {
     ) {
         let Some(held) = ticket.take() else { return };
         if let Some(waker) = source.remove_waiter(held, direction) {
-            self.waiting.set(self.waiting.get() - 1);
+            self.remove_waiters(1, 0);
             waker.discard();
         }
     }
 
-    /// So many waiters have been taken off their sources, `unheld` of them without a ticket.
-    fn wait_no_longer(&self, all: usize, unheld: usize) {
+    /// Counts waiters that have been removed from their sources, `unheld` of them unheld.
+    fn remove_waiters(&self, all: usize, unheld: usize) {
+        debug_assert!(unheld <= all && all - unheld <= self.waiting.get());
         self.waiting.set(self.waiting.get() - (all - unheld));
         self.unheld.remove(unheld);
     }
 
-    /// Nearly every socket has room whenever somebody writes, so that is asked for when somebody
-    /// has waited for it once.
+    /// Nearly every socket has space when a task writes, so writability is only watched once a task
+    /// has had to wait for it.
     fn watch_writable<T: Watched>(
         &self,
         source: &Source<T>,
@@ -258,7 +262,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// An error in a simulation.
+    /// The poller. An error in a simulation.
     pub(crate) fn kernel(&self) -> io::Result<&Poller> {
         match &self.backend {
             Backend::Kernel(poller) => Ok(poller),
@@ -269,13 +273,13 @@ impl Reactor {
         }
     }
 
-    // ===== from the loop ========================================================================
+    // ===== for the loop =========================================================================
 
-    /// Asks the system what is ready, sleeping as long as it may, and wakes whoever waits for it.
+    /// Waits until a source is ready, at most `until`, and wakes the waiters of all ready sources.
     pub(crate) fn wait(&self, until: Until, now: impl Fn() -> Instant) -> io::Result<()> {
         let mut reports = self.reports.take();
         let mut to_wake = self.to_wake.take();
-        let until = self.ask_who_still_waits(until, &now, &mut to_wake);
+        let until = self.probe_unheld(until, &now, &mut to_wake);
         let waited = match &self.backend {
             Backend::Kernel(poller) => poller.wait(until, now, &mut reports),
             Backend::Simulated(simulation) => {
@@ -297,9 +301,10 @@ impl Reactor {
         waited
     }
 
+    /// Marks the source of a report as ready, and takes its waiters to be woken.
     fn dispatch(&self, report: Report, to_wake: &mut Vec<(usize, LocalWaker)>) {
         let sources = self.sources.borrow();
-        // One whose key is another came after the one that is meant.
+        // The source that was reported may be gone, and its row reused.
         let source = sources.get(row_of(report.key)).filter(|source| source.key == report.key);
         let Some(source) = source else { return };
         source.set_ready(report);
@@ -311,7 +316,7 @@ impl Reactor {
         if report.writable {
             unheld += source.take_waiters(Direction::Write, to_wake);
         }
-        self.wait_no_longer(to_wake.len() - before, unheld);
+        self.remove_waiters(to_wake.len() - before, unheld);
     }
 }
 
@@ -319,7 +324,7 @@ impl Reactor {
 fn another_descriptor() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "its `as_fd` no longer names the descriptor that is watched",
+        "its `as_fd` no longer returns the descriptor that is watched",
     )
 }
 
@@ -367,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_waiting_is_forgotten_with_its_source() {
+    fn waiters_are_removed_with_their_source() {
         let reactor = reactor();
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();
@@ -387,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_writes_has_the_system_asked_for_room() {
+    fn writability_is_watched_only_once_a_task_waits_for_it() {
         let reactor = reactor();
         let (socket, _peer) = UnixStream::pair().unwrap();
         let source = reactor.register(socket, Mode::AsItIs).unwrap();

@@ -1,9 +1,9 @@
-//! Descriptors that are made non-blocking, and put back.
+//! Descriptors that are made non-blocking, and restored.
 //!
-//! Whether a call may block is no property of a descriptor but of the open file behind it, which
-//! its copies share, in other processes too: the standard input of a program is that of the shell
-//! it was started from. So what a stranger brings is non-blocking only while it is watched. When
-//! several watch one file, it stays so until the last of them has ended.
+//! Whether a call may block is a property not of a descriptor but of the open file behind it, which
+//! all duplicates share, in other processes too: a program's standard input is that of the shell that
+//! started it. So a descriptor that the user brings is non-blocking only while it is watched. If a
+//! file is watched several times, it stays non-blocking until the last watch has ended.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,25 +13,26 @@ use std::sync::{Mutex, MutexGuard};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use rustix::io::ioctl_fionbio;
 
-use crate::base::poller::saying;
+use crate::base::atomics::ignore_poison;
+use crate::base::poller::with_context;
 
 /// What registering a descriptor does to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Nothing: it was made non-blocking.
+    /// Nothing: it is non-blocking already.
     AsItIs,
     /// Makes it non-blocking for as long as it is watched.
     WhileWatched,
 }
 
-/// A descriptor whose file is non-blocking for the time of its watch.
+/// A descriptor whose file is non-blocking while it is watched.
 pub(super) struct Switched {
     file: File,
 }
 
-/// As far as can be told, what two descriptors of one open file have in common. Two pipe ends are
-/// told apart by what they are open for; a file that was opened twice is not, and is put back with
-/// the last of its watches.
+/// What two descriptors of one open file have in common, as far as can be determined. Two ends of a
+/// pipe differ in `open_for`; a file that was opened twice counts as one, and is restored after the
+/// last watch of both.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct File {
     device: u64,
@@ -39,17 +40,16 @@ struct File {
     open_for: u32,
 }
 
-/// How many watches each file has that was made non-blocking for them.
+/// The files that were made non-blocking, and how many watches each has.
 static SWITCHED: Mutex<Option<HashMap<File, usize>>> = Mutex::new(None);
 
 impl Mode {
-    /// Returns what is to be put back when the watch ends.
+    /// Returns what has to be restored when the watch ends.
     pub(super) fn switch(self, fd: BorrowedFd<'_>) -> io::Result<Option<Switched>> {
         match self {
             Mode::AsItIs => Ok(None),
-            Mode::WhileWatched => {
-                Switched::switch(fd).map_err(saying("cannot make the descriptor non-blocking"))
-            }
+            Mode::WhileWatched => Switched::switch(fd)
+                .map_err(with_context("cannot make the descriptor non-blocking")),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Switched {
             open_for: (flags & OFlags::ACCMODE).bits() as u32,
         };
         let is_nonblocking = flags.contains(OFlags::NONBLOCK);
-        // Event descriptors and their like have no file of their own: all share one number.
+        // Event descriptors and similar ones have no file of their own: all share one inode number.
         let is_known = FileType::from_raw_mode(stat.st_mode) != FileType::Unknown;
         let mut switched = switched();
         let watches = switched.get_or_insert_default();
@@ -78,8 +78,8 @@ impl Switched {
         Ok(Some(Switched { file }))
     }
 
-    /// The watch has ended. `None` for `fd` when the descriptor is out of reach.
-    pub(super) fn put_back(self, fd: Option<BorrowedFd<'_>>) {
+    /// The watch has ended. `fd` is `None` when the descriptor is out of reach.
+    pub(super) fn restore(self, fd: Option<BorrowedFd<'_>>) {
         let mut switched = switched();
         let watches = switched.get_or_insert_default();
         let Some(count) = watches.get_mut(&self.file) else {
@@ -91,15 +91,15 @@ impl Switched {
         }
         watches.remove(&self.file);
         if let Some(fd) = fd {
-            // If it fails, somebody else has closed the descriptor already.
+            // It fails only if the descriptor has been closed already.
             let _ = ioctl_fionbio(fd, false);
         }
     }
 }
 
-/// Held over the system's calls, so that a watch that begins and one that ends see one state.
+/// Held across the system calls, so that a watch that starts and one that ends see the same state.
 fn switched() -> MutexGuard<'static, Option<HashMap<File, usize>>> {
-    SWITCHED.lock().unwrap_or_else(|e| e.into_inner())
+    ignore_poison(SWITCHED.lock())
 }
 
 #[cfg(test)]
@@ -116,17 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_put_back_when_its_last_watch_ends() {
+    fn a_file_is_restored_when_its_last_watch_ends() {
         let (reader, writer) = io::pipe().unwrap();
         let copy = reader.try_clone().unwrap();
         let first = watch(&reader).unwrap();
         let second = watch(&copy).unwrap();
         let other_end = watch(&writer).unwrap();
-        first.put_back(Some(reader.as_fd()));
+        first.restore(Some(reader.as_fd()));
         assert!(is_nonblocking(&reader));
-        other_end.put_back(Some(writer.as_fd()));
+        other_end.restore(Some(writer.as_fd()));
         assert!(!is_nonblocking(&writer));
-        second.put_back(Some(copy.as_fd()));
+        second.restore(Some(copy.as_fd()));
         assert!(!is_nonblocking(&reader));
     }
 

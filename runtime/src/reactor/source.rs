@@ -1,4 +1,4 @@
-//! One registered source: who waits for it, and what is known of it.
+//! One registered source: its readiness and its waiters.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -8,37 +8,37 @@ use std::task::Waker;
 use crate::base::network::{Report, Watchable, Watched};
 use crate::task::local_waker::LocalWaker;
 
-/// What is watched, with what the reactor knows of it. The reactor holds it without its type.
+/// A socket or another descriptor, with its readiness and its waiters.
 pub(crate) struct Source<T: ?Sized> {
-    /// Under which the system reports it: row and generation, so that a report for a source that is
-    /// gone is never taken for one of the source that came after it.
+    /// The key under which it is reported: row and generation, so that a report for a source that is
+    /// gone is never mistaken for one of its successor in the same row.
     pub(crate) key: usize,
-    /// It is worth trying: true from a report until a try found nothing.
+    /// Readiness: true from a report until an operation would have blocked, and at first.
     may_be_readable: Cell<bool>,
     may_be_writable: Cell<bool>,
     readers: Waiters,
     writers: Waiters,
     next_ticket: Cell<NonZeroU32>,
-    /// The system is asked to report room for bytes as well.
+    /// The system reports writability, too.
     pub(super) watches_writable: Cell<bool>,
-    /// Only a try that finds nothing tells that nothing is left; see [`Report::drain`].
+    /// Read until `WouldBlock`: a short read proves nothing. See [`Report::drain`].
     drain: Cell<bool>,
-    /// How many reads got less than they had room for, since a try found nothing.
+    /// How many short reads there were since a read would have blocked.
     short_reads: Cell<u8>,
-    /// The number of the descriptor that was registered; of a simulated socket [`NO_DESCRIPTOR`].
+    /// The number of the descriptor that was registered; [`NO_DESCRIPTOR`] for a simulated socket.
     descriptor: RawFd,
     io: T,
 }
 
-/// Which direction the bytes go.
+/// The direction of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
     Write,
 }
 
-/// Those who wait for one direction of a source: nearly always one, so the first needs no allocation and
-/// the others little room.
+/// The waiters for one direction of a source. There is nearly always one, so the first needs no
+/// allocation and the others little space.
 #[derive(Default)]
 pub(super) struct Waiters {
     first: Cell<Option<Waiter>>,
@@ -46,31 +46,32 @@ pub(super) struct Waiters {
     others: Cell<Option<Box<Vec<Waiter>>>>,
 }
 
+/// One waiting future or poll.
 pub(super) struct Waiter {
     pub(super) claim: Claim,
     pub(super) waker: LocalWaker,
 }
 
-/// TaskRef says how long a waiter waits.
+/// How the end of a wait is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// A future holds the ticket, and gives it back when it is dropped.
+    /// A future holds the ticket, and returns it when it is dropped.
     Held(Ticket),
-    /// Nobody: a poll through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be
-    /// dropped. Its task is known by its waker, and may have given up the wait since.
+    /// Not at all: a poll through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be
+    /// dropped. Only its waker is known, and its task may have given up since.
     Unheld,
-    /// The same, but the task was asked and still waited.
+    /// Unheld, but the task was woken to find out, and polled again.
     Confirmed,
 }
 
-/// Names one waiter of one source.
+/// Identifies one waiter of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(NonZeroU32);
 
-/// In place of a descriptor's number.
+/// In place of a descriptor's number, for simulated sockets.
 pub(super) const NO_DESCRIPTOR: RawFd = -1;
 
-/// After so many short reads in a row the next one is tried at once.
+/// After this many short reads in a row, the next read is tried without waiting for a report.
 const SHORT_READS: u8 = 16;
 
 impl<T> Source<T> {
@@ -100,10 +101,10 @@ impl<T> Source<T> {
 }
 
 impl<T: Watched + ?Sized> Source<T> {
-    /// By what it is watched. `None` when it now names another descriptor than the one that was
-    /// registered: that one is no longer ours to change.
+    /// How it is watched. `None` when `as_fd` now returns another descriptor than the one that was
+    /// registered, which is no longer ours to change.
     ///
-    /// This runs the code of whoever wrote the type's `as_fd`.
+    /// This runs user code: the type's `as_fd`.
     pub(super) fn watchable(&self) -> Option<Watchable<'_>> {
         let watchable = self.io.watchable();
         (watchable.number() == self.descriptor).then_some(watchable)
@@ -120,10 +121,10 @@ impl Watchable<'_> {
     }
 }
 
-// ===== what is known of it ======================================================================
+// ===== readiness ================================================================================
 
 impl<T: ?Sized> Source<T> {
-    /// Whether it is worth trying.
+    /// Whether an operation may succeed.
     #[inline]
     pub(crate) fn may_be_ready(&self, direction: Direction) -> bool {
         match direction {
@@ -132,7 +133,7 @@ impl<T: ?Sized> Source<T> {
         }
     }
 
-    /// The system has reported it.
+    /// The source was reported.
     #[inline]
     pub(super) fn set_ready(&self, report: Report) {
         self.may_be_readable.set(self.may_be_readable.get() | report.readable);
@@ -140,7 +141,7 @@ impl<T: ?Sized> Source<T> {
         self.drain.set(self.drain.get() | report.drain);
     }
 
-    /// A try found nothing: the next one waits for a report.
+    /// An operation would have blocked: the next one waits for a report.
     #[inline]
     pub(crate) fn clear_ready(&self, direction: Direction) {
         match direction {
@@ -152,11 +153,11 @@ impl<T: ?Sized> Source<T> {
         }
     }
 
-    /// A read got less than it had room for, so nothing is left, and the next one waits for a
-    /// report: a try would only cost a call to hear that.
+    /// A read returned fewer bytes than it asked for, so nothing is left, and the next one waits for a
+    /// report: an attempt would cost a system call and return `WouldBlock`.
     ///
-    /// Unless the peer is so quick that it has sent again by then. That is found out by trying now
-    /// and then, and going on with it for as long as the tries find something.
+    /// Unless the peer is so quick that it has sent more by then. To find out, a read is attempted
+    /// now and then, and reads go on without reports for as long as they succeed.
     #[inline]
     pub(crate) fn note_short_read(&self) {
         if self.drain.get() || self.short_reads.get() == SHORT_READS {
@@ -167,7 +168,7 @@ impl<T: ?Sized> Source<T> {
     }
 }
 
-// ===== who waits for it =========================================================================
+// ===== waiters ==================================================================================
 
 impl<T: ?Sized> Source<T> {
     pub(super) fn waiters(&self, direction: Direction) -> &Waiters {
@@ -177,7 +178,7 @@ impl<T: ?Sized> Source<T> {
         }
     }
 
-    /// Whether the holder of `ticket` still waits, and is woken by `waker`.
+    /// Whether the holder of `ticket` still waits, with an equivalent of `waker`.
     pub(super) fn waits(&self, ticket: Ticket, direction: Direction, waker: &Waker) -> bool {
         let claim = Claim::Held(ticket);
         let mut is_known = false;
@@ -194,12 +195,13 @@ impl<T: ?Sized> Source<T> {
         ticket
     }
 
-    /// The holder of `ticket` waits no longer. Returns its waker, to be dropped, if it did.
+    /// Removes the waiter with this ticket. Returns its waker, which has to be dropped, if there was
+    /// one.
     pub(super) fn remove_waiter(&self, ticket: Ticket, direction: Direction) -> Option<LocalWaker> {
         self.waiters(direction).remove(Claim::Held(ticket)).map(|waiter| waiter.waker)
     }
 
-    /// All who wait, to be woken; they wait no longer. Returns how many of them were unheld.
+    /// Removes all waiters, which have to be woken. Returns how many of them were unheld.
     pub(super) fn take_waiters(
         &self,
         direction: Direction,
@@ -242,7 +244,7 @@ impl Waiters {
         }
     }
 
-    /// Takes the first that has this claim.
+    /// Removes the first waiter with this claim.
     pub(super) fn remove(&self, claim: Claim) -> Option<Waiter> {
         let first = self.first.take();
         if first.as_ref().is_some_and(|first| first.claim == claim) {
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_that_of_one_wait_also_when_another_has_the_same_waker() {
+    fn a_ticket_identifies_one_wait_even_if_another_has_the_same_waker() {
         let source = Source::new(0, NO_DESCRIPTOR, ());
         let waker = &Waker::from(Arc::new(Nobody));
         let first = source.add_waiter(Direction::Read, foreign(waker));
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_not_larger_for_what_is_known_of_it() {
+    fn a_source_is_small() {
         // A server has one for each idle connection.
         assert!(size_of::<Source<RawFd>>() <= 15 * size_of::<usize>());
     }

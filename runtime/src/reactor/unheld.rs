@@ -1,15 +1,15 @@
-//! Waits that nobody gives up by a drop.
+//! Waits that do not end with the drop of a future.
 //!
-//! A future that waits for a source holds a ticket, and gives it back when it is dropped. A poll
-//! through `AsyncRead` or `AsyncWrite` leaves nothing behind that could be dropped: whether its
-//! task still wants what it polled for cannot be seen from here. If such a wait counted like any
-//! other, a program whose last task has given up a read would hang without a word. If it did not
-//! count, a program that waits for its last connection would be taken for one that hangs.
+//! A future that waits for a source holds a ticket, and returns it when it is dropped. A poll through
+//! `AsyncRead` or `AsyncWrite` leaves nothing behind that could be dropped: the reactor cannot see
+//! whether its task still waits. If such a wait counted like any other, a program whose last task
+//! has given up a read would hang without a report. If it did not count, a program that waits for
+//! its last connection would be reported as hanging.
 //!
-//! So before the loop sleeps for the sake of such waits alone, it asks: it wakes their tasks, which
-//! is always allowed, and those that still wait poll the source again. What is not polled again is
-//! forgotten. A wait that was confirmed is not asked for again, and to ask costs each of the tasks
-//! a turn, so it is done once in a while at most.
+//! So before the loop sleeps only because of such waits, it probes them: it wakes their tasks
+//! spuriously, which is always allowed, and the tasks that still wait poll the source again. A wait
+//! that is not polled again is removed. A probe costs each of the tasks a turn, so a wait that was
+//! confirmed is not probed again, and there is a minimum time between probes.
 
 use std::cell::Cell;
 use std::io;
@@ -22,30 +22,31 @@ use crate::base::network::Watched;
 use crate::base::world::Until;
 use crate::task::local_waker::LocalWaker;
 
-/// How long the loop waits after it has asked before it asks again.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The minimum time between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Above so many waits the loop asks also when it sleeps for others too: those that were given up
-/// would pile up at a source that reports nothing.
+/// Above this many unheld waits, the loop probes them even if it also sleeps for others: abandoned
+/// waits would pile up at a source that reports nothing.
 const MANY: usize = 1024;
 
-/// What is known of these waits.
+/// The unheld waits of all sources.
 #[derive(Default)]
 pub(super) struct Unheld {
-    /// How many there are for which nobody has been asked.
+    /// How many have not been confirmed.
     count: Cell<usize>,
-    /// The tasks have been asked and have their turns now: whoever polls a source says yes.
-    is_asking: Cell<bool>,
-    /// How many said yes the last time.
+    /// The tasks have been woken and are having their turns: a wait that is added now is confirmed.
+    is_probing: Cell<bool>,
+    /// How many waits the last probe confirmed.
     confirmed: Cell<usize>,
+    /// When the next probe is allowed.
     not_before: Cell<Option<Instant>>,
 }
 
-/// What the loop is to do.
+/// What the loop has to do.
 enum Sleep {
-    /// Ask, and not sleep.
-    Ask,
-    /// Sleep as long as this.
+    /// Probe instead of sleeping.
+    Probe,
+    /// Sleep until then.
     For(Until),
 }
 
@@ -54,9 +55,9 @@ impl Unheld {
         self.count.get()
     }
 
-    /// Another wait. True when it is the answer to a question.
+    /// Another wait. True when it answers a probe, and so is confirmed.
     fn add(&self) -> bool {
-        if self.is_asking.get() {
+        if self.is_probing.get() {
             self.confirmed.set(self.confirmed.get() + 1);
             return true;
         }
@@ -64,23 +65,25 @@ impl Unheld {
         false
     }
 
-    /// A wait that was confirmed has been polled again: who knows whether for the last time.
+    /// A wait that was confirmed has been polled again: from now on its task may give up.
     fn add_unconfirmed(&self) {
         self.count.set(self.count.get() + 1);
     }
 
-    /// So many wait no longer.
+    /// This many waits have been removed.
     pub(super) fn remove(&self, count: usize) {
+        debug_assert!(count <= self.count.get());
         self.count.set(self.count.get() - count);
     }
 
-    /// Whether to ask before the loop sleeps `until`. `others_wait`: somebody does for certain.
+    /// Whether to probe before the loop sleeps `until`. `others_wait`: there are waits that are
+    /// certain.
     fn before_a_sleep(&self, until: Until, others_wait: bool, now: impl Fn() -> Instant) -> Sleep {
         if until == Until::Now {
             return Sleep::For(until);
         }
-        // All who were asked have had their turns.
-        self.is_asking.set(false);
+        // All tasks that the probe has woken have had their turns.
+        self.is_probing.set(false);
         let is_alone = until == Until::Forever && !others_wait && self.count.get() > 0;
         let is_much = self.count.get() > MANY.max(2 * self.confirmed.get());
         if !is_alone && !is_much {
@@ -90,18 +93,18 @@ impl Unheld {
         if let Some(not_before) = self.not_before.get().filter(|&at| now < at) {
             return Sleep::For(if is_alone { Until::Deadline(not_before) } else { until });
         }
-        self.not_before.set(Some(now + PATIENCE));
+        self.not_before.set(Some(now + PROBE_INTERVAL));
         self.confirmed.set(0);
-        self.is_asking.set(true);
-        Sleep::Ask
+        self.is_probing.set(true);
+        Sleep::Probe
     }
 }
 
-// ===== on one source ============================================================================
+// ===== of one source ============================================================================
 
 impl<T: ?Sized> Source<T> {
-    /// Whether somebody without a ticket who is woken by `waker` waits already, and how surely. If
-    /// the wait was confirmed, it is now one like any other.
+    /// The claim of the unheld waiter with an equivalent of `waker`, if there is one. If it was
+    /// confirmed, it no longer is: its task has been polled again.
     fn waits_unheld(&self, direction: Direction, waker: &Waker) -> Option<Claim> {
         let mut found = None;
         self.waiters(direction).visit(|waiter| {
@@ -114,7 +117,7 @@ impl<T: ?Sized> Source<T> {
         found
     }
 
-    /// Those who may have given up, to be woken; they wait no longer, unless they say so again.
+    /// Removes the unheld waiters, which have to be woken. The tasks that still wait poll again.
     fn take_unheld(&self, direction: Direction, into: &mut Vec<(usize, LocalWaker)>) {
         while let Some(waiter) = self.waiters(direction).remove(Claim::Unheld) {
             into.push((self.key, waiter.waker));
@@ -122,11 +125,11 @@ impl<T: ?Sized> Source<T> {
     }
 }
 
-// ===== for all of them ==========================================================================
+// ===== of all sources ===========================================================================
 
 impl Reactor {
-    /// As [`Reactor::wait_for`], for polls that leave nothing to be dropped: the wait lasts until
-    /// the next report, or until the task is asked and does not poll again.
+    /// [`Reactor::wait_for`] for polls that leave nothing to be dropped: the wait lasts until the next
+    /// report, or until its task is probed and does not poll again.
     pub(crate) fn wait_unheld<T: Watched>(
         &self,
         source: &Source<T>,
@@ -135,7 +138,7 @@ impl Reactor {
     ) -> io::Result<()> {
         if let Some(claim) = source.waits_unheld(direction, waker) {
             if claim == Claim::Confirmed {
-                self.waiting.set(self.waiting.get() - 1);
+                self.remove_waiters(1, 0);
                 self.unheld.add_unconfirmed();
             }
             return Ok(());
@@ -151,9 +154,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// Before the loop sleeps for nobody but those who may have given up, they are woken. Whoever
-    /// still waits says so at its next turn.
-    pub(super) fn ask_who_still_waits(
+    /// Before the loop sleeps only for waits that may have been given up, wakes their tasks. Those
+    /// that still wait poll again in their next turn.
+    pub(super) fn probe_unheld(
         &self,
         until: Until,
         now: impl Fn() -> Instant,
@@ -163,7 +166,7 @@ impl Reactor {
         let others_wait = self.waiting.get() > 0 || matches!(self.backend, Backend::Simulated(_));
         let until = match self.unheld.before_a_sleep(until, others_wait, now) {
             Sleep::For(until) => return until,
-            Sleep::Ask => Until::Now,
+            Sleep::Probe => Until::Now,
         };
         for (_, source) in self.sources.borrow().iter() {
             source.take_unheld(Direction::Read, to_wake);
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_ticket_waits_once_for_each_waker_and_each_way() {
+    fn an_unheld_wait_counts_once_for_each_waker_and_each_direction() {
         let source = Source::new(0, NO_DESCRIPTOR, ());
         let waker = &Waker::from(Arc::new(Nobody));
         let foreign = || LocalWaker::Foreign(waker.clone());
@@ -206,46 +209,46 @@ mod tests {
         assert_eq!(taken.len(), 2);
     }
 
-    fn asks(unheld: &Unheld, until: Until, others_wait: bool, now: Instant) -> bool {
-        matches!(unheld.before_a_sleep(until, others_wait, || now), Sleep::Ask)
+    fn probes(unheld: &Unheld, until: Until, others_wait: bool, now: Instant) -> bool {
+        matches!(unheld.before_a_sleep(until, others_wait, || now), Sleep::Probe)
     }
 
     #[test]
-    fn the_loop_asks_only_before_a_sleep_that_nobody_else_is_the_reason_for() {
+    fn the_loop_probes_only_before_a_sleep_for_unheld_waits_alone() {
         let now = crate::base::world::zero();
         let unheld = Unheld::default();
-        assert!(!asks(&unheld, Until::Forever, false, now));
+        assert!(!probes(&unheld, Until::Forever, false, now));
         assert!(!unheld.add());
-        assert!(!asks(&unheld, Until::Now, false, now));
-        assert!(!asks(&unheld, Until::Deadline(now + PATIENCE), false, now));
-        assert!(!asks(&unheld, Until::Forever, true, now));
-        assert!(asks(&unheld, Until::Forever, false, now));
+        assert!(!probes(&unheld, Until::Now, false, now));
+        assert!(!probes(&unheld, Until::Deadline(now + PROBE_INTERVAL), false, now));
+        assert!(!probes(&unheld, Until::Forever, true, now));
+        assert!(probes(&unheld, Until::Forever, false, now));
 
-        // TaskRef answers is not asked again, and the others not before their time.
+        // A confirmed wait is not probed again, and others not before the interval has passed.
         unheld.remove(1);
         assert!(unheld.add());
-        assert!(!asks(&unheld, Until::Forever, true, now));
+        assert!(!probes(&unheld, Until::Forever, true, now));
         assert!(!unheld.add());
         let sleep = unheld.before_a_sleep(Until::Forever, false, || now);
-        assert!(matches!(sleep, Sleep::For(Until::Deadline(at)) if at == now + PATIENCE));
-        assert!(asks(&unheld, Until::Forever, false, now + PATIENCE));
+        assert!(matches!(sleep, Sleep::For(Until::Deadline(at)) if at == now + PROBE_INTERVAL));
+        assert!(probes(&unheld, Until::Forever, false, now + PROBE_INTERVAL));
     }
 
     #[test]
-    fn the_loop_asks_also_when_there_are_many() {
+    fn the_loop_also_probes_when_there_are_many() {
         let now = crate::base::world::zero();
         let unheld = Unheld::default();
         (0..MANY).for_each(|_| assert!(!unheld.add()));
-        assert!(!asks(&unheld, Until::Forever, true, now));
+        assert!(!probes(&unheld, Until::Forever, true, now));
         unheld.add();
-        assert!(asks(&unheld, Until::Forever, true, now));
-        // If all of them answer, there may be twice as many before they are asked again.
+        assert!(probes(&unheld, Until::Forever, true, now));
+        // If all of them are confirmed, there may be twice as many before the next probe.
         unheld.remove(unheld.count());
         (0..=MANY).for_each(|_| assert!(unheld.add()));
-        assert!(!asks(&unheld, Until::Forever, true, now + PATIENCE));
+        assert!(!probes(&unheld, Until::Forever, true, now + PROBE_INTERVAL));
         (0..=2 * MANY).for_each(|_| assert!(!unheld.add()));
-        assert!(!asks(&unheld, Until::Forever, true, now + PATIENCE));
+        assert!(!probes(&unheld, Until::Forever, true, now + PROBE_INTERVAL));
         (0..2).for_each(|_| assert!(!unheld.add()));
-        assert!(asks(&unheld, Until::Forever, true, now + PATIENCE));
+        assert!(probes(&unheld, Until::Forever, true, now + PROBE_INTERVAL));
     }
 }

@@ -24,6 +24,7 @@ use rustix::io::Errno;
 
 use super::JsonLines;
 use super::sink::{Target, complain};
+use crate::base::atomics::ignore_poison;
 
 /// Where the trace of this process goes.
 enum Trace {
@@ -48,7 +49,7 @@ static TRACE: Mutex<Trace> = Mutex::new(Trace::Unknown);
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 fn trace() -> MutexGuard<'static, Trace> {
-    TRACE.lock().unwrap_or_else(|e| e.into_inner())
+    ignore_poison(TRACE.lock())
 }
 
 /// Records every runtime that is made in this process from now on: the first to `path`, the second
@@ -98,7 +99,7 @@ fn begin(asked: PathBuf) -> io::Result<Trace> {
     };
     if is_regular(&file) {
         let held = file.try_clone()?;
-        HELD.lock().unwrap_or_else(|e| e.into_inner()).push(held);
+        ignore_poison(HELD.lock()).push(held);
     }
     Ok(Trace::To { asked, path, number, open: Some(file) })
 }

@@ -212,7 +212,7 @@ pub(super) fn hear(event: &Event) {
 
 /// Whether the step has said that it touches the task: it hands it a lock.
 fn is_touched(task: Id) -> bool {
-    access::is_noted(Access { object: Object::Task(task), writes: true })
+    access::is_recorded(Access { object: Object::Task(task), writes: true })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A task's future, and after its end its result, in one box.
+//! A task's future, and after its completion its result, in one box.
 //!
-//! The loop holds tasks of every type, so it sees them through the trait [`Body`]. The result
+//! The loop holds tasks of every type, so it uses them through the trait [`Body`]. The result
 //! stays in the task's own box until a join handle, which knows its type, takes it out through
-//! `&mut dyn Any`: one allocation a task, and no `unsafe`.
+//! `&mut dyn Any`: one allocation per task, and no `unsafe`.
 
 use std::any::Any;
 use std::future::Future;
@@ -20,19 +20,18 @@ use crate::base::turn;
 
 /// What the loop can do with a task whatever its type.
 pub(crate) trait Body {
-    /// Polls the future. `Ready` says how the task ended; the result is kept. Never panics: a
-    /// panic of the future, also in its drop, is a way to end.
+    /// Polls the future. `Ready` holds how the task ended; the result is kept. Never panics: if the
+    /// future panics, also in its drop, the task ends with that panic.
     fn poll(self: Pin<&mut Self>, id: Id) -> Poll<End>;
 
-    /// Drops the future where it stands. Never panics.
+    /// Drops the future wherever it has got to. Never panics.
     fn cancel(self: Pin<&mut Self>, id: Id) -> End;
 
     /// Moves the result of a task that has ended into `out`, if that is an
-    /// `Option<Result<T, JoinError>>` of the task's own `T`. Returns the task's waker, to be used
-    /// for another.
+    /// `Option<Result<T, JoinError>>` of the task's own `T`. Returns the task's waker, for reuse.
     fn take(self: Pin<&mut Self>, out: &mut dyn Any) -> Option<Waker>;
 
-    /// The panic with which the task ended and which nobody has taken.
+    /// The panic with which the task ended, if it has not been taken.
     fn untaken_panic(&self) -> Option<&JoinError>;
 }
 
@@ -50,19 +49,19 @@ impl<F, T> TaskBody<F, T>
 where
     F: Future<Output = Result<T, JoinError>>,
 {
-    /// `waker` is what the future is polled with: the task's own.
+    /// `waker` is the task's own, with which the future is polled.
     pub(crate) fn new(future: F, waker: Waker) -> Self {
         TaskBody::Running { future, waker }
     }
 
-    /// Drops the future and puts `result` in its place. If that drop panics the task ends with
-    /// this panic.
+    /// Drops the future and puts `result` in its place. If the drop panics, the task ends with that
+    /// panic instead.
     fn end(mut self: Pin<&mut Self>, id: Id, result: Result<T, JoinError>) -> End {
         let ended = |result| TaskBody::Ended { result: Some(result), waker: None };
         let replace = || self.as_mut().project_replace(ended(result));
         let before = catch_unwind(AssertUnwindSafe(replace));
         if let Err(payload) = before {
-            // It was replaced nevertheless; the result that was brought goes now.
+            // The future was replaced nevertheless. This drops the result that is overruled.
             catch_and_report(|| self.set(ended(Err(JoinError::panic(id, payload)))));
             return End::Panic;
         }
@@ -121,7 +120,7 @@ where
 }
 
 pin_project! {
-    /// A future as people write them: whatever it returns is a success.
+    /// Wraps the output of an ordinary future in `Ok`.
     pub(crate) struct AlwaysOk<F> {
         #[pin]
         future: F,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::Mutex;
 
+use crate::base::atomics::ignore_poison;
 use crate::base::event::End;
 use crate::base::id::Id;
 use crate::base::panics::text_of;
@@ -23,12 +24,12 @@ struct Inner {
 
 enum Kind {
     Cancelled,
-    /// The mutex is never locked by two: it makes the payload `Sync`, so that this error can go
-    /// wherever errors go.
+    /// The mutex is never contended. It makes the payload `Sync`, so that this error can be used
+    /// wherever errors are.
     Panic(Mutex<Box<dyn Any + Send>>),
     NotStarted(io::Error),
-    /// It panicked, and the payload has gone to whoever waits for the task in another way.
-    PanicToldElsewhere,
+    /// It panicked, and the payload has been delivered in another way.
+    PanicDeliveredElsewhere,
     /// The task awaited its own handle. It was spawned at this line.
     Itself(Place),
 }
@@ -50,20 +51,20 @@ impl JoinError {
         JoinError::new(task, Kind::NotStarted(error))
     }
 
-    pub(crate) fn panic_told_elsewhere(task: Id) -> Self {
-        JoinError::new(task, Kind::PanicToldElsewhere)
+    pub(crate) fn panic_delivered_elsewhere(task: Id) -> Self {
+        JoinError::new(task, Kind::PanicDeliveredElsewhere)
     }
 
     pub(crate) fn joins_itself(task: Id, spawned_at: Place) -> Self {
         JoinError::new(task, Kind::Itself(spawned_at))
     }
 
-    /// Which task it is about.
+    /// The task that has no result.
     pub fn id(&self) -> Id {
         self.inner.task
     }
 
-    /// Whether the task was aborted, or dropped with its runtime.
+    /// Whether the task was aborted, or was dropped with its runtime.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, Kind::Cancelled)
     }
@@ -73,8 +74,8 @@ impl JoinError {
         matches!(self.inner.kind, Kind::Panic(_))
     }
 
-    /// Why the job of [`spawn_blocking`](crate::spawn_blocking) never began: there was no thread
-    /// for it, and the system refused to start one.
+    /// Why the job of [`spawn_blocking`](crate::spawn_blocking) never started: there was no thread
+    /// for it, and the system refused to create one.
     pub fn not_started_because(&self) -> Option<&io::Error> {
         match &self.inner.kind {
             Kind::NotStarted(error) => Some(error),
@@ -82,27 +83,27 @@ impl JoinError {
         }
     }
 
-    /// Whether the task awaited its own handle, for which it would have waited for ever.
+    /// Whether the task awaited its own handle, which would never have become ready.
     pub fn is_itself(&self) -> bool {
         matches!(self.inner.kind, Kind::Itself(_))
     }
 
-    /// What the task panicked with, to be passed to [`std::panic::resume_unwind`].
+    /// The payload of the task's panic, which can be passed to [`std::panic::resume_unwind`].
     ///
     /// # Panics
     ///
     /// When the task did not panic.
     pub fn into_panic(self) -> Box<dyn Any + Send> {
         match self.inner.kind {
-            Kind::Panic(payload) => payload.into_inner().unwrap_or_else(|e| e.into_inner()),
+            Kind::Panic(payload) => ignore_poison(payload.into_inner()),
             _ => panic!("`into_panic` on a task that did not panic"),
         }
     }
 
-    /// How the task ended, as the event stream tells it.
+    /// How the task ended, as its [`Event::Done`](crate::event::Event::Done) has it.
     pub(crate) fn end(&self) -> End {
         match self.inner.kind {
-            Kind::Panic(_) | Kind::PanicToldElsewhere => End::Panic,
+            Kind::Panic(_) | Kind::PanicDeliveredElsewhere => End::Panic,
             Kind::Cancelled | Kind::NotStarted(_) | Kind::Itself(_) => End::Cancelled,
         }
     }
@@ -122,10 +123,10 @@ impl fmt::Display for JoinError {
                  ever"
             ),
             Kind::NotStarted(error) => write!(f, "the job of task {task} never began: {error}"),
-            Kind::PanicToldElsewhere => write!(f, "task {task} panicked"),
+            Kind::PanicDeliveredElsewhere => write!(f, "task {task} panicked"),
             Kind::Panic(payload) => {
                 write!(f, "task {task} panicked")?;
-                let payload = payload.lock().unwrap_or_else(|e| e.into_inner());
+                let payload = ignore_poison(payload.lock());
                 match text_of(&**payload) {
                     Some(text) => write!(f, ": {text}"),
                     None => Ok(()),

@@ -1,9 +1,9 @@
-//! What other threads ask of a loop.
+//! Messages from other threads to a loop.
 //!
-//! The deque belongs to the loop's thread and is plain memory. Everyone else leaves a message here,
-//! behind a mutex. Whether the loop sleeps is written inside that mutex: whoever leaves a message
-//! either finds the loop awake, and then it will look before it sleeps, or finds it asleep, and
-//! notifies it. No wake can fall between.
+//! The deque belongs to the loop's thread and is plain memory. Other threads put messages into this
+//! queue, behind a mutex. Whether the loop sleeps is stored under the same mutex: a sender either
+//! finds the loop awake, and then the loop checks the inbox before it sleeps, or finds it asleep, and
+//! notifies it. So no wake is lost.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::*;
@@ -12,54 +12,54 @@ use std::thread::{self, ThreadId};
 
 use super::body::Body;
 use crate::base::access::{self, Object};
-use crate::base::atomics::{AtomicBool, Mutex, MutexGuard};
+use crate::base::atomics::{AtomicBool, Mutex, MutexGuard, ignore_poison};
 use crate::base::id::Id;
 use crate::base::place::Place;
 use crate::base::poller::Notifier;
 use crate::base::turn;
 
-/// What another thread may ask of a loop.
+/// What another thread can request from a loop.
 pub(crate) enum Message {
     /// Put this task into the deque.
     Wake(Id),
-    /// The job that this task waits for has begun. Sent only where somebody listens.
+    /// The job that this task waits for has started. Sent only if the loop's thread has a listener.
     JobStarted(Id),
-    /// Make a task.
+    /// Spawn a task.
     Spawn(RemoteSpawn),
     /// Cancel this task.
     Abort(Id),
-    /// Return from the loop before the main task has ended.
+    /// Return from the loop, though the main task has not ended.
     Stop,
 }
 
-/// A task that comes from another thread: its future may not be `Send` once it runs, but what
-/// makes it has to be.
+/// A task spawned from another thread. Its future need not be `Send`; the closure that creates it
+/// must be.
 pub(crate) struct RemoteSpawn {
     pub(crate) make_body: Box<dyn FnOnce(Waker) -> Pin<Box<dyn Body>> + Send>,
     pub(crate) at: Place,
 }
 
-/// The letter box of one loop.
+/// The queue of messages from other threads to one loop.
 pub(crate) struct Inbox {
     inside: Mutex<Inside>,
-    /// Whether there is something inside. A hint, so that a loop with work to do need not take the
-    /// lock to find nothing; it is exact whenever the lock is held.
+    /// Whether there are messages. Changed only under the lock, and exact while it is held; read
+    /// without the lock it is a hint, which saves a busy loop from taking the lock in vain.
     filled: AtomicBool,
-    /// `None` when there is no other thread to ring it.
+    /// `None` when there is no other thread that could use it.
     notifier: Option<Notifier>,
     /// The thread of the loop.
     thread: ThreadId,
 }
 
-/// Whether a wake message of one task lies in the inbox. A second one would say nothing new.
-pub(crate) struct OnItsWay(AtomicBool);
+/// Whether a wake message of one task is in the inbox. A second one would be redundant.
+pub(crate) struct WakeInFlight(AtomicBool);
 
-impl OnItsWay {
+impl WakeInFlight {
     pub(crate) fn new() -> Self {
-        OnItsWay(AtomicBool::new(false))
+        WakeInFlight(AtomicBool::new(false))
     }
 
-    /// Somebody wakes the task: true when a message has to be sent.
+    /// The task is being woken: true when a message has to be sent.
     #[inline]
     pub(crate) fn begin(&self) -> bool {
         !self.0.swap(true, AcqRel)
@@ -67,14 +67,14 @@ impl OnItsWay {
 
     /// The loop has taken the message out of the inbox.
     ///
-    /// A swap, not a store: a thread that found the flag set and left it at that wrote its data
+    /// A swap, not a store: a thread that found the flag set, and sent nothing, wrote its data
     /// before, and the task that is woken now must see them.
     #[inline]
     pub(crate) fn end(&self) {
         self.0.swap(false, AcqRel);
     }
 
-    /// For a task that is made anew from an ended one; nobody else knows of it.
+    /// For the record of an ended task that is reused: no other thread has access to it.
     #[inline]
     pub(crate) fn reset(&self) {
         self.0.store(false, Relaxed);
@@ -83,9 +83,10 @@ impl OnItsWay {
 
 struct Inside {
     messages: Vec<Message>,
-    /// The loop sleeps, or is about to, and nobody has rung yet.
+    /// The loop sleeps, or is about to, and has not been notified yet. Set by the loop before it
+    /// sleeps; the sender that clears it notifies the loop, so a sleep takes one notification.
     asleep: bool,
-    /// The runtime is gone; nobody will read.
+    /// The runtime is gone; messages are no longer read.
     closed: bool,
 }
 
@@ -99,7 +100,7 @@ impl Inbox {
         }
     }
 
-    /// What tells its loop from others.
+    /// Identifies its loop.
     #[inline]
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -111,18 +112,19 @@ impl Inbox {
         turn::running_loop() == self.address()
     }
 
-    /// Whether its loop runs on this thread, now or when it runs.
+    /// Whether its loop belongs to this thread, running or not.
     pub(crate) fn is_of_this_thread(&self) -> bool {
         thread::current().id() == self.thread
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        // Nothing that can panic runs under this lock, but a poisoned one would still be whole.
-        self.inside.lock().unwrap_or_else(|e| e.into_inner())
+        let inside = ignore_poison(self.inside.lock());
+        debug_assert_eq!(self.filled.load(Relaxed), !inside.messages.is_empty());
+        inside
     }
 
-    /// Leaves a message, and rings if the loop sleeps: at most once for each sleep. False, and the
-    /// message is dropped, when the runtime is gone.
+    /// Sends a message, and notifies the loop if it sleeps, at most once per sleep. False when the
+    /// runtime is gone; then the message is dropped.
     pub(crate) fn send(&self, message: Message) -> bool {
         access::record_write(Object::Anything);
         match self.leave(message) {
@@ -132,13 +134,13 @@ impl Inbox {
                 }
                 true
             }
-            // It may hold a future of somebody's, so it is dropped here and not under the lock.
+            // It may hold a user's future, so it is dropped here and not under the lock.
             Err(_unread) => false,
         }
     }
 
-    /// Leaves a message. True when the loop sleeps and has to be rung, which nobody else does then;
-    /// the message itself when nobody will read it.
+    /// Adds a message. True when the loop sleeps, and the caller, as the only one, has to notify it;
+    /// the message itself when the runtime is gone.
     pub(crate) fn leave(&self, message: Message) -> Result<bool, Message> {
         let mut inside = self.lock();
         if inside.closed {
@@ -149,30 +151,31 @@ impl Inbox {
         Ok(std::mem::take(&mut inside.asleep))
     }
 
-    /// Whether something may be inside. May be late in saying yes; never sleep on its word.
+    /// Whether there may be messages. It may be late in becoming true, so the loop must not sleep
+    /// because of it.
     #[inline]
     pub(crate) fn may_have_messages(&self) -> bool {
         self.filled.load(Acquire)
     }
 
-    /// The loop wants to sleep. False when a message has come: then it must not.
+    /// The loop is about to sleep. False when there is a message: then it must not.
     pub(crate) fn fall_asleep(&self) -> bool {
         let mut inside = self.lock();
         inside.asleep = inside.messages.is_empty();
         inside.asleep
     }
 
-    /// The loop is awake; from now on nobody needs to ring.
+    /// The loop is awake: it need not be notified any more.
     pub(crate) fn wake_up(&self) {
         self.lock().asleep = false;
     }
 
-    /// Whether nothing lies inside: exact, unlike the hint.
+    /// Whether there are no messages: exact, unlike the hint.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().messages.is_empty()
     }
 
-    /// The run that was asked to stop is over.
+    /// Removes all stop messages: the run for which they were meant is over.
     pub(crate) fn forget_stops(&self) {
         if self.may_have_messages() {
             let mut inside = self.lock();
@@ -181,15 +184,16 @@ impl Inbox {
         }
     }
 
-    /// Takes all messages, in the order in which they came. `into` must be empty; its memory is
+    /// Takes all messages, in the order in which they were sent. `into` must be empty; its memory is
     /// used for the next ones.
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
+        debug_assert!(into.is_empty());
         let mut inside = self.lock();
         std::mem::swap(&mut inside.messages, into);
         self.filled.store(false, Release);
     }
 
-    /// The runtime ends: what is inside is returned, what comes later is dropped.
+    /// The runtime ends: returns the messages; later ones are dropped.
     pub(crate) fn close(&self) -> Vec<Message> {
         let mut inside = self.lock();
         inside.closed = true;
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_message_does_not_fall_asleep() {
+    fn a_loop_with_a_message_does_not_fall_asleep() {
         let poller = Poller::new().unwrap();
         let inbox = Inbox::new(poller.notifier());
         assert!(inbox.fall_asleep());

@@ -16,19 +16,19 @@ use crate::base::id::Id;
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 
-/// The other end of a spawned task: await it for the task's result.
+/// The handle of a spawned task: await it to get the task's result.
 ///
 /// - It is ready once the task has ended: `Ok` with what it returned, or a [`JoinError`] when it
 ///   panicked, was aborted, or was dropped with its runtime.
 /// - Dropping it detaches the task, which runs on. If a detached task panics, the panic is printed
 ///   with the task's name and the line that spawned it.
 /// - A task that awaits its own handle gets an error at once, and is detached.
-/// - It cannot leave the thread; [`crate::Handle::spawn`] returns one that can.
+/// - It cannot be sent to another thread; [`crate::Handle::spawn`] returns a handle that can.
 ///
 /// # Panics
 ///
 /// Polling it again after it was ready panics.
-#[must_use = "dropping a join handle detaches the task; `drop(..)` it to say that this is meant"]
+#[must_use = "dropping a join handle detaches the task; use `drop(..)` to do so explicitly"]
 pub struct JoinHandle<T> {
     id: Id,
     tasks: Rc<Tasks>,
@@ -46,14 +46,14 @@ impl<T> JoinHandle<T> {
 
     /// Cancels the task: its future is dropped at its next turn, in its place in the deque.
     ///
-    /// A task that has ended is left as it is. A task that aborts itself goes on to its next
-    /// `await` that is not ready; if it returns before, its result counts. A job on the thread
-    /// pool that has begun cannot be stopped: it is abandoned, and its result dropped.
+    /// Does nothing if the task has ended. A task that aborts itself runs on to its next `await`
+    /// that is not ready; if it returns before that, its result counts. A job on the thread pool
+    /// that has started cannot be stopped: it is abandoned, and its result is dropped.
     pub fn abort(&self) {
         self.tasks.abort(self.id);
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Whether the task has ended: returned, panicked, or was cancelled.
     pub fn is_finished(&self) -> bool {
         access::record_access(Access { object: Object::Task(self.id), writes: false });
         self.taken || self.tasks.table.has_ended(self.id)
@@ -64,7 +64,7 @@ impl<T> JoinHandle<T> {
         self.id
     }
 
-    /// The name that the task was given, if it was and its result has not been taken.
+    /// The task's name, if it was given one and its result has not been taken.
     pub fn name(&self) -> Option<String> {
         let record = self.tasks.table.record(self.id)?;
         record.name().map(str::to_string)
@@ -84,7 +84,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
             LocalWaker::of(cx.waker())
         } else {
-            // A task of another loop waits for one of this, which would not know it by its id.
+            // The awaiting task belongs to another loop, and its id means nothing to this one.
             LocalWaker::Foreign(cx.waker().clone())
         };
         let result = match tasks.table.join(id, joiner) {
@@ -107,7 +107,7 @@ impl<T: 'static> Future for JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// The task awaits its own end: it would wait for ever, and nobody would take its result.
+    /// The task awaits its own completion: it would wait for ever, and keep its result for ever.
     #[cold]
     fn join_itself(&mut self) -> JoinError {
         let record = self.tasks.table.record(self.id);

@@ -6,25 +6,25 @@ use crate::base::id::Id;
 use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
-/// What timers, sources and ended tasks hold instead of a `Waker`.
+/// What timers, sources and join handles hold instead of a `Waker`.
 ///
-/// A `Waker` may go to other threads, so its count of owners is atomic: a clone and a drop cost as
-/// much as a whole turn. What never leaves the loop needs no count. It is the task's id, which does
-/// nothing if the task has gone, unless the future was polled with another waker than its task's
-/// own, as those inside a `select` or a `FuturesUnordered` are.
+/// A `Waker` can be sent to other threads, so its reference count is atomic: a clone and a drop cost
+/// as much as a whole turn. A waker that never leaves the loop needs no count: it is the task's id,
+/// which wakes nothing once the task is gone. The exception is a future that was polled with another
+/// waker than its task's own, as in a `select` or a `FuturesUnordered`.
 #[derive(Debug)]
 pub(crate) enum LocalWaker {
     /// A task of the loop that holds this.
     Task(Id),
-    /// Anybody's.
+    /// Any other waker.
     Foreign(Waker),
 }
 
 impl LocalWaker {
-    /// Wakes nobody.
+    /// Wakes no task.
     pub(crate) const NOBODY: LocalWaker = LocalWaker::Task(Id::NOBODY);
 
-    /// The same as `waker`, to be held by the loop that runs on this thread.
+    /// Equivalent to `waker`, to be held by the loop that runs on this thread.
     #[inline]
     pub(crate) fn of(waker: &Waker) -> Self {
         match turn::task_of(waker) {
@@ -41,7 +41,7 @@ impl LocalWaker {
         }
     }
 
-    /// Whether it wakes the same one as `waker`.
+    /// Whether it wakes the same task as `waker`.
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match self {
@@ -50,7 +50,7 @@ impl LocalWaker {
         }
     }
 
-    /// Drops it; a panic of a foreign waker's drop goes no further.
+    /// Drops it; if the drop of a foreign waker panics, the panic is caught and reported.
     #[inline]
     pub(crate) fn discard(self) {
         if let LocalWaker::Foreign(waker) = self {

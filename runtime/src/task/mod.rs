@@ -2,16 +2,16 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tasks.rs` | all of waking and spawning: the one to read |
+//! | `tasks.rs` | waking and spawning: read this one first |
 //! | `table.rs` | the slab of all tasks |
-//! | `ready.rs` | the deque of those that are ready |
-//! | `inbox.rs` | what other threads ask of the loop |
-//! | `record.rs` | a task's public record, which is also what wakes it |
+//! | `ready.rs` | the deque of ready tasks |
+//! | `inbox.rs` | messages from other threads to the loop |
+//! | `record.rs` | a task's public record, which is also its waker |
 //! | `local_waker.rs` | a waker that cannot leave its loop |
-//! | `body.rs` | a task's future, and after its end its result, in one box |
+//! | `body.rs` | a task's future, and after its completion its result, in one box |
 //! | `error.rs` | why a task has no result |
 //! | `join.rs` | join handles |
-//! | `spawn.rs` | making tasks, and what a running one can do about itself |
+//! | `spawn.rs` | spawning tasks, naming them, yielding |
 
 pub(crate) mod body;
 pub(crate) mod error;

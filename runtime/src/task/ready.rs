@@ -7,7 +7,8 @@ use crate::base::id::Id;
 use crate::base::peak;
 use crate::base::world::World;
 
-/// The tasks that are ready, the one that has waited longest at the left end.
+/// The ready tasks, the one that has waited longest at the left end. Each is in here once, and its
+/// state in the table is `Ready`.
 #[derive(Default)]
 pub(crate) struct Ready {
     tasks: RefCell<VecDeque<Id>>,
@@ -19,7 +20,7 @@ impl Ready {
         self.tasks.borrow_mut().push_back(task);
     }
 
-    /// Takes the leftmost task, unless the world says otherwise.
+    /// Takes the leftmost task, or the one that a simulated world chooses.
     #[inline]
     pub(crate) fn popleft(&self, world: &World) -> Option<Id> {
         world.choose(&mut self.tasks.borrow_mut())

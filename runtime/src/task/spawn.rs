@@ -1,4 +1,4 @@
-//! Making tasks, and what a running task can do about itself: know its name, let others go first.
+//! Spawning tasks, and what a running task can do with itself: know its name, yield.
 
 use std::future::Future;
 use std::panic::Location;
@@ -14,11 +14,11 @@ use crate::task::record::Name;
 use crate::task::table::NewTask;
 use crate::task::tasks;
 
-/// Makes a task of `future` and puts it at the right end of the deque.
+/// Spawns `future` as a new task, at the right end of the deque.
 ///
 /// It starts at its turn, not now. It runs on this thread only, so it need not be `Send`. Dropping
-/// the returned handle detaches the task: it runs on, and its result is dropped. To end it early
-/// use [`JoinHandle::abort`].
+/// the returned handle detaches the task: it runs on, and its result is dropped. To cancel it, use
+/// [`JoinHandle::abort`].
 ///
 /// # Panics
 ///
@@ -40,8 +40,7 @@ where
     Builder::new().spawn(future)
 }
 
-/// Gives a task a name before it is spawned. The name shows in reports, in a debugger and in what
-/// a panic prints.
+/// Spawns a task with a name, which appears in reports, in a debugger and in the message of a panic.
 ///
 /// ```
 /// popleft::run(async {
@@ -58,7 +57,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder that gives no name.
+    /// A builder without a name.
     pub fn new() -> Self {
         Builder::default()
     }
@@ -90,7 +89,7 @@ impl Builder {
     }
 }
 
-/// What the running task can know of itself; see [`current`].
+/// The id and the name of the running task; see [`current`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Current {
     id: Id,
@@ -103,7 +102,7 @@ impl Current {
         self.id
     }
 
-    /// The name that it was given, if it was.
+    /// The task's name, if it was given one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -117,9 +116,10 @@ pub fn current() -> Option<Current> {
     Some(Current { id, name })
 }
 
-/// Goes to the right end of the deque: everyone who is ready has a turn before this task goes on.
+/// Moves the task to the right end of the deque: all tasks that are ready now have a turn before it
+/// continues.
 ///
-/// It is ready at the second poll. Dropping it does nothing.
+/// The future is ready at its second poll. Dropping it does nothing.
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};

@@ -1,8 +1,8 @@
 //! The slab of all tasks.
 //!
-//! Every method borrows the table for a few lines and gives back what has to be dropped or woken,
-//! so that no code of the user's (a poll, a wake, a drop) ever runs while it is borrowed. That is
-//! the commonest way in which hand-written runtimes crash.
+//! Every method borrows the table for a few lines and returns what has to be dropped or woken, so
+//! that no user code (a poll, a wake, a drop) ever runs while the table is borrowed. That is the most
+//! common way in which hand-written runtimes crash.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -24,15 +24,16 @@ use crate::base::peak::PeakOfSlab;
 use crate::base::place::{Place, Why};
 use crate::base::warning::{self, Warning};
 
-/// How many records of ended tasks are kept to be used again.
+/// How many records of ended tasks are kept for reuse.
 const SPARE_RECORDS: usize = 1024;
 
-/// By how many slots the table grows at least.
+/// The table grows by at least this many slots.
 const FEWEST_NEW_SLOTS: usize = 64;
 
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: RefCell<Slab<Slot>>,
+    /// Records of ended tasks with their wakers, for reuse.
     spare: RefCell<Vec<(Arc<Record>, Waker)>>,
     next_number: Cell<u32>,
     peak: PeakOfSlab,
@@ -40,35 +41,35 @@ pub(crate) struct Table {
     closed: Cell<bool>,
 }
 
-/// Where a task is in its life.
+/// The state of a task. See `record.rs` for the transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is not in the deque: it waits to be woken, or has its turn.
+    /// Not in the deque: it waits to be woken, or is having its turn.
     Waiting,
-    /// It stands in the deque.
+    /// In the deque, once.
     Ready,
-    /// It has ended; waking it does nothing.
+    /// It has ended; waking it has no effect.
     Ended,
 }
 
 /// One task.
 struct Slot {
     /// The future or the result. `None` during its turn, and always for the main task, whose
-    /// future lies on the stack of `block_on`.
+    /// future is on the stack of `block_on`.
     body: Option<Pin<Box<dyn Body>>>,
     record: Arc<Record>,
-    /// Whom its end wakes.
+    /// Woken when the task completes.
     joiner: LocalWaker,
     number: u32,
     state: State,
-    /// There is no join handle: the slot goes with the task.
+    /// There is no join handle: the slot is removed when the task ends.
     detached: bool,
-    /// It ends at its next turn.
+    /// It is cancelled at its next turn.
     aborted: bool,
 }
 
 impl Slot {
-    /// If the task waits, it is to have a turn. False when it is in the deque, or has ended.
+    /// Makes a waiting task ready. False when it is in the deque already, or has ended.
     #[inline]
     fn make_ready(&mut self) -> bool {
         let waits = self.state == State::Waiting;
@@ -79,42 +80,42 @@ impl Slot {
     }
 }
 
-/// What a task is made with besides its body.
+/// The properties of a new task besides its body.
 pub(crate) struct NewTask {
     pub(crate) name: Option<Box<Name>>,
     pub(crate) spawned_at: Place,
-    /// What it waits for from the beginning, if it is not to have a turn at once.
+    /// What it waits for from the start; `None` if it starts out ready.
     pub(crate) waits_for: Option<Why>,
 }
 
-/// What the loop takes out of a slot for the time of a turn.
+/// What the loop takes out of a slot for the duration of a turn.
 pub(crate) struct Taken {
     pub(crate) body: Option<Pin<Box<dyn Body>>>,
     pub(crate) aborted: bool,
 }
 
-/// What a finished task leaves to do, outside any borrow.
+/// What remains to be done after a task has finished, outside any borrow.
 pub(crate) struct Finished {
     /// To be woken.
     pub(crate) joiner: LocalWaker,
-    /// To be dropped, and its record to be used again: nobody wants the result.
+    /// A detached task, whose result has to be dropped.
     pub(crate) unwanted: Option<Ended>,
 }
 
 /// An ended task that is no longer in the table.
 pub(crate) struct Ended {
     pub(crate) record: Arc<Record>,
-    /// With the result in it.
+    /// Holds the result.
     pub(crate) body: Pin<Box<dyn Body>>,
 }
 
-/// What a join handle finds.
+/// The state of a task as its join handle finds it.
 pub(crate) enum JoinState {
-    /// The task has not ended. This is whom its end would have woken before, to be dropped.
+    /// The task has not ended. Holds the joiner before, which the caller has to drop.
     Waits(LocalWaker),
-    /// It has, and is no longer in the table.
+    /// The task has ended, and has been taken out of the table.
     Ended(Ended),
-    /// It went with its runtime.
+    /// The task was dropped with its runtime.
     Gone,
 }
 
@@ -134,22 +135,22 @@ impl Table {
         self.closed.get()
     }
 
-    // ===== a task's life, in order ==============================================================
+    // ===== the life of a task, in order =========================================================
 
-    /// Makes a task. `make_body` is given the waker that the task will be polled with, and boxes
-    /// the future; it runs none of its code, for the table is borrowed. It returns `None` for the
-    /// main task.
+    /// Adds a task. `make_body` gets the waker with which the task will be polled, and boxes the
+    /// future; it must not run any of the future's code, since the table is borrowed. It returns
+    /// `None` for the main task.
     #[inline]
     pub(crate) fn insert(
         &self,
         new: NewTask,
         inbox: &Arc<Inbox>,
-        now: u64,
+        now_ms: u64,
         make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
         let mut slots = self.slots.borrow_mut();
         if slots.len() == slots.capacity() {
-            // Not by as much again, as a list grows by itself: rows that stay empty are memory too.
+            // A `Vec` would double its capacity: too much memory for rows that may stay empty.
             let more = (slots.len() / 8).max(FEWEST_NEW_SLOTS);
             slots.reserve_exact(more);
         }
@@ -160,7 +161,7 @@ impl Table {
         let (spawned_at, waits_for) = (new.spawned_at, new.waits_for);
         let (record, waker) = self.record_for(id, new, inbox);
         if let Some(why) = waits_for {
-            record.set_parked(why, spawned_at, now);
+            record.set_parked(why, spawned_at, now_ms);
         }
         slot.insert(Slot {
             body: make_body(waker),
@@ -174,7 +175,7 @@ impl Table {
         id
     }
 
-    /// One that an ended task has left, if there is one and the new task has no name.
+    /// A record and its waker: those of an ended task if possible. A task with a name gets new ones.
     #[inline]
     fn record_for(&self, id: Id, new: NewTask, inbox: &Arc<Inbox>) -> (Arc<Record>, Waker) {
         if new.name.is_none()
@@ -187,12 +188,13 @@ impl Table {
         (record.clone(), Waker::from(record))
     }
 
-    /// The task's turn begins: takes out what is polled. `None` when the task has ended since it
-    /// was put into the deque.
+    /// The task's turn begins: takes out its body. `None` when the task has ended since it was put
+    /// into the deque.
     #[inline]
     pub(crate) fn begin_turn(&self, id: Id) -> Option<Taken> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
+        debug_assert_ne!(slot.state, State::Waiting, "a task in the deque waits");
         if slot.state != State::Ready {
             return None;
         }
@@ -200,15 +202,17 @@ impl Table {
         Some(Taken { body: slot.body.take(), aborted: slot.aborted })
     }
 
-    /// The turn ended, and the task wants another one: puts the body back. True when the task is
-    /// to be put into the deque; false when a wake during its turn has done that.
+    /// The turn ended, and the task has yielded: puts the body back. True when the caller has to put
+    /// the task into the deque; false when a wake during the turn has done that.
     #[inline]
     pub(crate) fn end_turn_ready(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> bool {
         let mut slots = self.slots.borrow_mut();
-        live(&mut slots, id).is_some_and(|slot| {
-            slot.body = body;
-            slot.make_ready()
-        })
+        let Some(slot) = live(&mut slots, id) else {
+            return false;
+        };
+        debug_assert!(slot.body.is_none());
+        slot.body = body;
+        slot.make_ready()
     }
 
     /// The turn ended, and the task waits: puts the body back.
@@ -218,27 +222,33 @@ impl Table {
         id: Id,
         body: Option<Pin<Box<dyn Body>>>,
         (why, place): (Why, Place),
-        since: u64,
+        since_ms: u64,
     ) {
         let mut slots = self.slots.borrow_mut();
         if let Some(slot) = live(&mut slots, id) {
+            debug_assert!(slot.body.is_none());
             slot.body = body;
-            slot.record.set_parked(why, place, since);
+            slot.record.set_parked(why, place, since_ms);
         }
     }
 
-    /// The task is to have a turn. False when it is in the deque already, or has ended.
+    /// Makes a waiting task ready; the caller puts it into the deque. False when it is there already,
+    /// or has ended.
     #[inline]
     pub(crate) fn make_ready(&self, id: Id) -> bool {
-        live(&mut self.slots.borrow_mut(), id).is_some_and(Slot::make_ready)
+        match live(&mut self.slots.borrow_mut(), id) {
+            Some(slot) => slot.make_ready(),
+            None => false,
+        }
     }
 
-    /// The task has ended: keeps the result for the join handle, or gives it back if there is none.
+    /// The task has ended: keeps the result for the join handle, or returns it if there is none.
     #[inline]
     pub(crate) fn finish(&self, id: Id, body: Option<Pin<Box<dyn Body>>>) -> Finished {
         let mut slots = self.slots.borrow_mut();
         let mut left = Finished { joiner: LocalWaker::NOBODY, unwanted: None };
         if let Some(slot) = live(&mut slots, id) {
+            debug_assert_ne!(slot.state, State::Ended);
             slot.state = State::Ended;
             left.joiner = std::mem::replace(&mut slot.joiner, LocalWaker::NOBODY);
             slot.body = body;
@@ -251,7 +261,7 @@ impl Table {
         left
     }
 
-    /// Nobody wants the result of a task that has ended: tells of its panic, and drops it.
+    /// Drops the result of a detached task, and prints a warning if it is a panic.
     pub(crate) fn discard(&self, ended: Ended) {
         let Ended { record, mut body } = ended;
         report_panic(&record, &*body);
@@ -265,7 +275,7 @@ impl Table {
         self.peak.give_back(&mut self.slots.borrow_mut());
     }
 
-    /// Keeps what woke a task that has ended for the next one, unless somebody else still holds it.
+    /// Keeps the record and the waker of an ended task for reuse, unless they are still referenced.
     pub(crate) fn recycle(&self, record: Arc<Record>, waker: Option<Waker>) {
         let mut spare = self.spare.borrow_mut();
         if let Some(waker) = waker
@@ -276,7 +286,7 @@ impl Table {
         }
     }
 
-    /// Removes the main task, however far it has come.
+    /// Removes the main task, whether it has ended or not.
     pub(crate) fn remove_main(&self, id: Id) {
         let mut slots = self.slots.borrow_mut();
         if live(&mut slots, id).is_some() {
@@ -289,20 +299,20 @@ impl Table {
         }
     }
 
-    // ===== what join handles do =================================================================
+    // ===== for join handles =====================================================================
 
-    /// Whether the task has ended, or is gone with its runtime.
+    /// Whether the task has ended, or was dropped with its runtime.
     pub(crate) fn has_ended(&self, id: Id) -> bool {
         let mut slots = self.slots.borrow_mut();
         live(&mut slots, id).is_none_or(|slot| slot.state == State::Ended)
     }
 
-    /// Takes an ended task out, or makes `joiner` the one that its end will wake.
+    /// Takes an ended task out of the table, or sets the waker to be woken when it completes.
     pub(crate) fn join(&self, id: Id, joiner: LocalWaker) -> JoinState {
         self.take_ended(id, |slot| std::mem::replace(&mut slot.joiner, joiner))
     }
 
-    /// The join handle is gone: takes an ended task out, or has it go with its end.
+    /// The join handle is gone: takes an ended task out, or marks the task to be removed when it ends.
     pub(crate) fn detach(&self, id: Id) -> JoinState {
         self.take_ended(id, |slot| {
             slot.detached = true;
@@ -326,8 +336,8 @@ impl Table {
         }
     }
 
-    /// Marks the task to end at its next turn. Returns its record, to be woken; `None` when it has
-    /// ended already.
+    /// Marks the task to be cancelled at its next turn. Returns its record, which has to be woken;
+    /// `None` when it has ended already.
     pub(crate) fn abort(&self, id: Id) -> Option<Arc<Record>> {
         let mut slots = self.slots.borrow_mut();
         let slot = live(&mut slots, id)?;
@@ -338,10 +348,10 @@ impl Table {
         Some(slot.record.clone())
     }
 
-    // ===== what others ask ======================================================================
+    // ===== queries ==============================================================================
 
-    /// A wake message for the task came out of the inbox. Says who sent it: only the job itself
-    /// holds the waker of a task that waits for one.
+    /// The loop has taken a wake message for the task out of the inbox. Returns what sent it: only
+    /// the job itself holds the waker of a task that waits for a job.
     pub(crate) fn wake_cause(&self, id: Id) -> Cause {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = live(&mut slots, id) else {
@@ -354,7 +364,7 @@ impl Table {
         }
     }
 
-    /// The record of a task that is in the table.
+    /// The record of a task, if it is in the table.
     pub(crate) fn record(&self, id: Id) -> Option<Ref<'_, Record>> {
         Ref::filter_map(self.slots.borrow(), |slots| {
             let slot = slots.get(id.index as usize)?;
@@ -375,11 +385,11 @@ impl Table {
         records
     }
 
-    /// Whether somebody outside the table holds a waker of a parked task, so that a wake may still
-    /// come from where the runtime cannot look.
+    /// Whether a waker of a parked task is held outside the table, so that a wake may still come from
+    /// where the runtime cannot look.
     pub(crate) fn has_external_wakers(&self) -> bool {
         let slots = self.slots.borrow();
-        // A task awaited through somebody else's waker holds that in `joiner`.
+        // A task awaited through a foreign waker holds that in `joiner`.
         let mut known: HashMap<usize, usize> = HashMap::new();
         for (_, slot) in slots.iter() {
             if let LocalWaker::Foreign(waker) = &slot.joiner {
@@ -388,33 +398,33 @@ impl Table {
         }
         slots.iter().any(|(_, slot)| {
             let inside = known.get(&Arc::as_ptr(&slot.record).addr()).copied();
-            // The slot holds the record, the body the waker, and so does the lock that it waits
-            // for: only another task can let that go.
+            // Expected: one reference in the slot, one in the body's waker, and one in the lock that
+            // the task waits for, which only another task can release.
             let in_a_lock = usize::from(lock_graph::has_waker_of(slot.record.id()));
             Arc::strong_count(&slot.record) > 2 + inside.unwrap_or(0) + in_a_lock
         })
     }
 
-    // ===== the end of the runtime ===============================================================
+    // ===== shutdown =============================================================================
 
     /// Drops all tasks, on this thread, outside any borrow, in the order in which they were
-    /// spawned. From now on none can be made.
+    /// spawned. No task can be spawned from now on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        // Taken whole: while these are dropped, their destructors find an empty table.
+        // All at once: while these are dropped, their destructors find an empty table.
         let mut slots: Vec<Slot> = self.slots.take().into_iter().map(|(_, slot)| slot).collect();
         slots.sort_by_key(|slot| slot.number);
         for slot in slots {
-            let is_cut = slot.state != State::Ended;
+            let is_cancelled = slot.state != State::Ended;
             if let Some(mut body) = slot.body {
-                if is_cut {
+                if is_cancelled {
                     body.as_mut().cancel(slot.record.id());
                 }
                 report_panic(&slot.record, &*body);
                 catch_and_report(|| drop(body));
             }
             slot.joiner.discard();
-            if is_cut {
+            if is_cancelled {
                 emit_cancelled(slot.record.id());
             }
         }
@@ -422,22 +432,23 @@ impl Table {
     }
 }
 
-/// A task that has not ended goes with its loop.
+/// For a task that was dropped with its loop before it had ended.
 fn emit_cancelled(task: Id) {
     emit(|| Event::Done { task, how: End::Cancelled });
 }
 
+/// The slot of the task, unless it is gone and its row reused.
 fn live(slots: &mut Slab<Slot>, id: Id) -> Option<&mut Slot> {
     slots.get_mut(id.index as usize).filter(|slot| slot.number == id.number)
 }
 
-/// Prints the panic of a task that nobody joined. The panic hook has told of the panic already,
-/// but it knows only the thread.
+/// Prints the panic of a task that was not joined. The panic hook has printed the panic already, but
+/// it knows only the thread.
 fn report_panic(record: &Record, body: &dyn Body) {
     if let Some(error) = body.untaken_panic() {
         let name = record.name().map(|name| format!(" ({name:?})"));
         let line = format!(
-            "popleft: {error}; the task{}, spawned at {}, was joined by nobody\n",
+            "popleft: {error}; the task{}, spawned at {}, was never joined\n",
             name.unwrap_or_default(),
             record.spawned_at(),
         );
@@ -451,7 +462,7 @@ mod tests {
     use crate::task::body::{AlwaysOk, TaskBody};
     use std::mem::size_of;
 
-    /// How the slab lays a row out.
+    /// The layout of a row in the slab.
     enum Row {
         #[allow(dead_code)]
         Vacant(usize),
@@ -469,7 +480,7 @@ mod tests {
             for task in crowd {
                 task.await.unwrap();
             }
-            // The loop tidies up when it sleeps.
+            // The loop gives memory back before it sleeps.
             crate::time::sleep(std::time::Duration::from_millis(1)).await;
             assert!(capacity() <= 2 * crate::base::peak::KEPT, "{}", capacity());
         });

@@ -1,8 +1,8 @@
 //! The tasks of one loop, and all of waking.
 //!
-//! A wake on the loop's own thread begins in [`wake`]: the task's row says whether it waits; if so it
-//! is ready from now on, and its id goes to the right end of the deque. From any other place the id
-//! goes into the inbox, and the loop does the same when it reads it.
+//! A wake on the loop's own thread starts in [`wake`]: if the task's row says that it waits, it becomes
+//! ready, and its id goes to the right end of the deque. From anywhere else the id goes into the
+//! inbox, and the loop does the same when it reads the inbox.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -25,11 +25,11 @@ use crate::base::place::Place;
 use crate::base::turn;
 use crate::base::world::World;
 
-/// All that a task, or whoever wakes one, needs of its loop.
+/// The parts of a loop that tasks and wakers need.
 pub(crate) struct Tasks {
     pub(crate) table: Table,
     pub(crate) ready: Ready,
-    /// What other threads ask for.
+    /// Messages from other threads.
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) world: World,
 }
@@ -64,7 +64,7 @@ impl Wake for Record {
 }
 
 impl LocalWaker {
-    /// Wakes whom it wakes; what a foreign waker does, also a panic, goes no further.
+    /// Wakes its task, or calls the foreign waker; if that panics, the panic is caught and reported.
     #[inline]
     pub(crate) fn wake(self) {
         match self {
@@ -78,8 +78,8 @@ impl LocalWaker {
 }
 
 impl Tasks {
-    /// Puts a task that waits at the right end of the deque. False when it is there already, or has
-    /// ended.
+    /// Puts a waiting task at the right end of the deque. False when it is in the deque already, or
+    /// has ended.
     #[inline]
     fn make_ready(&self, task: Id) -> bool {
         let waited = self.table.make_ready(task);
@@ -89,7 +89,7 @@ impl Tasks {
         waited
     }
 
-    /// Takes the task whose turn it is: the leftmost, unless the world says otherwise.
+    /// Takes the task whose turn is next: the leftmost, or the one that a simulated world chooses.
     #[inline]
     pub(crate) fn popleft(&self) -> Option<Id> {
         self.ready.popleft(&self.world)
@@ -111,14 +111,13 @@ impl Tasks {
         Tasks { table: Table::new(), ready: Ready::default(), inbox, world }
     }
 
-    /// Makes a task and puts it at the right end of the deque, unless it is to wait first, `since`
-    /// now. `make_body` is given the waker that the task is polled with; the main task has no body
-    /// here. A runtime that is being dropped drops the future at once; its join handle finds it
-    /// cancelled.
+    /// Creates a task, at the right end of the deque unless it starts out waiting. `make_body` gets
+    /// the waker with which the task will be polled; the main task has no body here. A runtime that
+    /// is being dropped drops the future at once, and the join handle finds the task cancelled.
     pub(crate) fn spawn(
         &self,
         new: NewTask,
-        since: u64,
+        now_ms: u64,
         make_body: impl FnOnce(Waker) -> Option<Pin<Box<dyn Body>>>,
     ) -> Id {
         if self.table.is_closed() {
@@ -126,7 +125,7 @@ impl Tasks {
             return Id::NOBODY;
         }
         let (at, is_ready) = (new.spawned_at, new.waits_for.is_none());
-        let task = self.table.insert(new, &self.inbox, since, make_body);
+        let task = self.table.insert(new, &self.inbox, now_ms, make_body);
         if is_ready {
             self.ready.push_back(task);
         }
@@ -151,24 +150,24 @@ impl Tasks {
 // ===== the tasks of this thread =================================================================
 
 thread_local! {
-    /// It is never dropped, so it is there until the thread is gone, also for a runtime that lies
-    /// in a thread-local itself. Nothing leaks: who puts something in takes it out again.
+    /// Never dropped, so that it can be used until the thread is gone, also by a runtime that is in a
+    /// thread-local itself. Nothing leaks: `current::Entered` takes out what it has put in.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Tasks>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Those of the loop that runs on this thread.
+/// The tasks of the loop that runs on this thread.
 pub(crate) fn current() -> Option<Rc<Tasks>> {
     CURRENT.with(|current| Option::clone(&current.borrow()))
 }
 
-/// From now on `tasks` are those of this thread. Returns those before.
+/// Sets the tasks that [`current`] returns on this thread. Returns those before.
 pub(crate) fn set_current(tasks: Option<Rc<Tasks>>) -> Option<Rc<Tasks>> {
     ManuallyDrop::into_inner(CURRENT.replace(ManuallyDrop::new(tasks)))
 }
 
 impl Tasks {
-    /// Whether they are those of the loop that runs on this thread now.
+    /// Whether they belong to the loop that runs on this thread now.
     #[inline]
     pub(crate) fn are_running_here(&self) -> bool {
         self.inbox.is_of_the_running_loop()

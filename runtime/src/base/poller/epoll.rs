@@ -13,37 +13,37 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
+use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, with_context};
 
 /// Keys from here on are not sources.
 const FIRST_RESERVED_KEY: usize = usize::MAX - 2;
 const TIMER: usize = FIRST_RESERVED_KEY;
 const NOTIFIER: usize = FIRST_RESERVED_KEY + 1;
 
-/// How much later than asked the timer goes off, so that deadlines which lie close together
-/// need one sleep and not one each. The kernel gives the sleeps of threads the same slack.
+/// How much later than requested the timer expires, so that deadlines close to each other need one
+/// sleep instead of one each. The kernel gives the sleeps of threads the same slack.
 const SLACK: Duration = Duration::from_micros(50);
 
 /// The epoll instance, the timer and the notifier.
 pub(crate) struct Poller {
     epoll: OwnedFd,
     timer: OwnedFd,
-    /// For when the timer is set; `None` when it is off or has gone off.
+    /// When the timer expires; `None` when it is not set, or has expired.
     timer_at: Cell<Option<Instant>>,
     notifier: Notifier,
     events: RefCell<Vec<epoll::Event>>,
 }
 
-/// What another thread rings to end the loop's sleep.
+/// Ends the loop's sleep from another thread.
 #[derive(Clone)]
 pub(crate) struct Notifier {
     eventfd: Arc<OwnedFd>,
 }
 
 impl Notifier {
-    /// Ends the loop's present sleep, or the next one.
+    /// Ends the loop's current sleep, or the next one.
     pub(crate) fn notify(&self) {
-        // It fails only when 2^64 - 2 rings have not been heard, and then there is an edge.
+        // It fails only if the counter is at 2^64 - 2, and then an edge has been reported.
         let _ = rustix::io::write(&*self.eventfd, &1u64.to_ne_bytes());
     }
 }
@@ -51,18 +51,18 @@ impl Notifier {
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)
-            .map_err(saying("cannot make the epoll instance"))?;
+            .map_err(with_context("cannot make the epoll instance"))?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(saying("cannot make the timerfd of the loop"))?;
+            .map_err(with_context("cannot make the timerfd of the loop"))?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(saying("cannot make the eventfd of the loop"))?;
+            .map_err(with_context("cannot make the eventfd of the loop"))?;
         let eventfd = Arc::new(eventfd);
         let each_edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &timer, data(TIMER), each_edge)
-            .map_err(saying("cannot have epoll watch the timerfd"))?;
+            .map_err(with_context("cannot add the timerfd to epoll"))?;
         epoll::add(&epoll, &*eventfd, data(NOTIFIER), each_edge)
-            .map_err(saying("cannot have epoll watch the eventfd"))?;
+            .map_err(with_context("cannot add the eventfd to epoll"))?;
         Ok(Poller {
             epoll,
             timer,
@@ -76,15 +76,16 @@ impl Poller {
         self.notifier.clone()
     }
 
-    /// Has the news of `fd` reported under `key`, each once; what is true already is news too.
+    /// Watches `fd`: readiness is reported under `key`, each edge once. What is ready already is
+    /// reported, too.
     pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
         epoll::add(&self.epoll, fd, data(key), flags(interest))
-            .map_err(saying("cannot watch the descriptor"))
+            .map_err(with_context("cannot watch the descriptor"))
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
         epoll::modify(&self.epoll, fd, data(key), flags(interest))
-            .map_err(saying("cannot watch the descriptor for room to write"))
+            .map_err(with_context("cannot watch the descriptor for writing"))
     }
 
     pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -123,7 +124,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Sets the timer for `deadline`, unless it stands there already.
+    /// Sets the timer to `deadline`, unless it is set to that already.
     fn set_timer(&self, deadline: Instant, now: impl Fn() -> Instant) -> Timer {
         if self.timer_at.get() == Some(deadline) {
             return Timer::Set;
@@ -148,7 +149,7 @@ impl Poller {
 enum Timer {
     Set,
     Due,
-    /// The system would not set it. epoll can count this time too, in whole milliseconds.
+    /// The system refused. epoll's own timeout can replace it, if only in whole milliseconds.
     Refused(Timespec),
 }
 
@@ -156,16 +157,16 @@ fn data(key: usize) -> EventData {
     EventData::new_u64(key as u64)
 }
 
-/// Edge-triggered. The end of the other side's bytes and urgent data are asked for by name, so
-/// that they can be told from bytes; a hang-up or an error is reported unasked.
+/// Edge-triggered. The end of the stream and urgent data have flags of their own, so that they can
+/// be distinguished from bytes; a hang-up or an error is always reported.
 fn flags(interest: Interest) -> EventFlags {
     let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
     flags.set(EventFlags::OUT, interest == Interest::ReadWrite);
     flags
 }
 
-/// A hang-up or an error is news for whoever waits, in whichever direction: the next read or
-/// write will tell what it is.
+/// A hang-up or an error makes a source ready in both directions: the next read or write returns
+/// what it is.
 fn report(key: usize, flags: EventFlags) -> Report {
     let either = EventFlags::HUP | EventFlags::ERR;
     let besides_bytes = either | EventFlags::RDHUP | EventFlags::PRI;
@@ -187,24 +188,24 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_kept_when_the_alarm_cannot_be_set() {
-        let waiter = Poller { timer: useless(), ..Poller::new().unwrap() };
+    fn a_deadline_is_kept_when_the_timer_cannot_be_set() {
+        let poller = Poller { timer: useless(), ..Poller::new().unwrap() };
         let start = crate::base::world::World::Real.now();
         let now = || crate::base::world::World::Real.now();
         let deadline = start + Duration::from_millis(20);
         let mut reports = vec![];
         while now() < deadline {
-            waiter.wait(Until::Deadline(deadline), now, &mut reports).unwrap();
+            poller.wait(Until::Deadline(deadline), now, &mut reports).unwrap();
         }
         assert!(reports.is_empty());
-        assert_eq!(waiter.timer_at.get(), None);
+        assert_eq!(poller.timer_at.get(), None);
     }
 
     #[test]
     fn a_wait_on_what_is_no_epoll_instance_says_so() {
-        let waiter = Poller { epoll: useless(), ..Poller::new().unwrap() };
+        let poller = Poller { epoll: useless(), ..Poller::new().unwrap() };
         let now = || crate::base::world::World::Real.now();
-        let error = waiter.wait(Until::Now, now, &mut vec![]).unwrap_err();
+        let error = poller.wait(Until::Now, now, &mut vec![]).unwrap_err();
         assert!(error.to_string().starts_with("cannot wait for events: "), "{error}");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }

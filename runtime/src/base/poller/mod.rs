@@ -1,14 +1,14 @@
-//! Where the loop sleeps: the one file that differs by operating system.
+//! Where the loop sleeps: the one folder that differs between operating systems.
 //!
-//! - **Linux**: an epoll instance, and one system call a wait. The timer is a timerfd, touched only
-//!   when the earliest deadline changes, and exact to microseconds where a timeout of epoll's counts
-//!   in milliseconds. The notifier is an eventfd. Neither is ever read: everything here is
-//!   edge-triggered, and a new expiry, or a new ring, is a new edge.
-//! - **elsewhere**: `polling`, which speaks kqueue and its relatives; its wait takes a timeout, and
-//!   its `notify` is the notifier. It could do Linux too, but there a wait through it costs five
+//! - **Linux**: an epoll instance, and one system call per wait. The timer is a timerfd, set only
+//!   when the earliest deadline changes, and exact to microseconds where epoll's own timeout counts
+//!   milliseconds. The notifier is an eventfd. Neither is ever read: everything here is
+//!   edge-triggered, and each expiry and each notification is a new edge.
+//! - **elsewhere**: `polling`, which uses kqueue and its relatives; its wait takes a timeout, and
+//!   its `notify` is the notifier. It supports Linux, too, but there a wait through it costs five
 //!   system calls (it sets its timer and re-arms its notifier around each one), and it does not
-//!   tell the end of the other side's bytes from bytes. This half still runs on Linux, for the
-//!   tests, with `--cfg popleft_portable`.
+//!   distinguish the end of the stream from bytes. This half still runs on Linux, for the tests,
+//!   with `--cfg popleft_portable`.
 
 use std::io;
 use std::thread;
@@ -19,19 +19,19 @@ use rustix::io::Errno;
 pub(crate) use super::network::{Interest, Report};
 pub(crate) use super::world::Until;
 
-/// How many reports one wait takes. TaskRef is not among them comes first at the next.
+/// How many reports one wait returns. Sources left out are returned first by the next wait.
 const REPORTS: usize = 1024;
 
-/// How long the loop pauses after a wait that the system could not do now.
+/// How long the loop pauses after a wait that failed for a temporary reason.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A wait has failed. What the system lacks it may have again: then the loop goes on, and asks once
-/// more.
+/// Handles a failed wait. Most reasons are temporary, such as a lack of memory: then the loop goes
+/// on, and waits again after a pause.
 fn after_a_failed_wait(error: io::Error) -> io::Result<()> {
     match Errno::from_io_error(&error) {
         Some(Errno::INTR) => Ok(()),
         None | Some(Errno::BADF | Errno::INVAL | Errno::FAULT) => {
-            Err(saying("cannot wait for events")(error))
+            Err(with_context("cannot wait for events")(error))
         }
         Some(_) => {
             thread::sleep(PAUSE);
@@ -40,8 +40,8 @@ fn after_a_failed_wait(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Has an error say what was being done. It is of the same kind as before.
-pub(crate) fn saying<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> io::Error {
+/// Adds to an error's message what was being done. Its kind stays the same.
+pub(crate) fn with_context<E: Into<io::Error>>(doing: &'static str) -> impl Fn(E) -> io::Error {
     move |error| {
         let error = error.into();
         io::Error::new(error.kind(), format!("{doing}: {error}"))

@@ -1,4 +1,4 @@
-//! Every other system, through `polling`.
+//! All other systems, through `polling`.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use polling::{Event, Events, PollMode};
 
-use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, saying};
+use super::{Interest, REPORTS, Report, Until, after_a_failed_wait, with_context};
 
 /// `polling`'s poller, which has a timer and a notifier of its own.
 pub(crate) struct Poller {
@@ -17,16 +17,16 @@ pub(crate) struct Poller {
     events: RefCell<Events>,
 }
 
-/// What another thread rings to end the loop's sleep.
+/// Ends the loop's sleep from another thread.
 #[derive(Clone)]
 pub(crate) struct Notifier {
     poller: Arc<polling::Poller>,
 }
 
 impl Notifier {
-    /// Ends the loop's present sleep, or the next one.
+    /// Ends the loop's current sleep, or the next one.
     pub(crate) fn notify(&self) {
-        // It fails only when the poller is broken, and then so does the next wait, loudly.
+        // It fails only if the poller is broken, and then the next wait reports that.
         let _ = self.poller.notify();
     }
 }
@@ -36,7 +36,7 @@ impl Poller {
         let room = NonZeroUsize::new(REPORTS);
         let events = room.map_or_else(Events::new, Events::with_capacity);
         let poller =
-            polling::Poller::new().map_err(saying("cannot make the poller of the loop"))?;
+            polling::Poller::new().map_err(with_context("cannot make the poller of the loop"))?;
         Ok(Poller { poller: Arc::new(poller), events: RefCell::new(events) })
     }
 
@@ -48,20 +48,20 @@ impl Poller {
     pub(crate) fn add(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
         let fd = fd.as_fd().as_raw_fd();
         // SAFETY: the descriptor has to be deleted from the poller before it is closed.
-        // `Reactor::deregister` does that, and an `Async` calls it before it lets go of what
-        // it owns. It can do so only if what it owns is an ordinary owner: one that closes its
-        // descriptor while it lives, or whose `as_fd` comes to name another one, breaks the
-        // rule. The poller then keeps a number that is closed or somebody else's. No memory
-        // depends on that: it is a number in the kernel's list, the kernel takes it out when
-        // the file is closed, and until then its reports carry a key that no source has.
+        // `Reactor::deregister` does that, and an `Async` calls it before it releases what it
+        // owns. That fails for an owner that closes its descriptor early, or whose `as_fd` later
+        // returns another one. The poller then keeps a number that is closed, or that belongs to
+        // another file. No memory depends on it: it is a number in the kernel's list, the kernel
+        // removes it when the file is closed, and until then its reports carry a key that no
+        // source has.
         unsafe { self.poller.add_with_mode(fd, event(key, interest), PollMode::Edge) }
-            .map_err(saying("cannot watch the descriptor"))
+            .map_err(with_context("cannot watch the descriptor"))
     }
 
     pub(crate) fn modify(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
         self.poller
             .modify_with_mode(fd, event(key, interest), PollMode::Edge)
-            .map_err(saying("cannot watch the descriptor for room to write"))
+            .map_err(with_context("cannot watch the descriptor for writing"))
     }
 
     pub(crate) fn delete(&self, fd: impl AsFd) -> io::Result<()> {
@@ -89,7 +89,7 @@ impl Poller {
             key: event.key,
             readable: event.readable || event.is_interrupt(),
             writable: event.writable || event.is_interrupt(),
-            // It does not tell whether the end has come with the bytes.
+            // It does not report whether the end has arrived with the bytes.
             drain: true,
         }));
         Ok(())

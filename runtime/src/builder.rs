@@ -16,19 +16,19 @@ use crate::record::{self, Sink, Target};
 use crate::runtime::Runtime;
 use crate::sim;
 
-/// How many turns the loop takes between two looks outside, unless it is told otherwise.
+/// The default of [`Builder::polls_between_looks`].
 const POLLS_BETWEEN_LOOKS: u32 = 64;
 
 /// Runs `future` to its end on this thread and returns what it returned.
 ///
 /// This is `asyncio.run`: it makes a [`Runtime`], runs the future as its main task, and drops the
-/// runtime, with all tasks that are left, when the main task has ended.
+/// runtime, with all remaining tasks, when the main task completes.
 ///
 /// # Panics
 ///
 /// - When the future panics, with its panic.
-/// - When a runtime is running on this thread already.
-/// - When the main task is aborted, the loop is stopped, or the program can never go on; see
+/// - When a runtime is already running on this thread.
+/// - When the main task is aborted, the loop is stopped, or the program can never continue; see
 ///   [`Runtime::try_block_on`].
 /// - When the system has no file descriptors left for the loop.
 ///
@@ -44,19 +44,21 @@ pub fn run<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs `future` as [`run`] does, but returns an error where `run` panics because there is no
-/// runtime or because the main task could not come to its end.
+/// Runs `future` to its end on this thread, and returns an error if that is not possible.
+///
+/// Like [`run`], but a runtime that cannot be made and a main task that cannot complete are errors
+/// rather than panics.
 ///
 /// # Errors
 ///
 /// - When the system refuses what a runtime needs (no file descriptors or no memory left); the
-///   error says what was asked for.
+///   error names the call that failed.
 /// - A [`RunError`](crate::RunError), inside the [`io::Error`], when the main task was aborted, the
-///   loop was stopped, or the program can never go on.
+///   loop was stopped, or the program can never continue.
 ///
 /// # Panics
 ///
-/// When the future panics, with its panic, and when a runtime is running on this thread already.
+/// When the future panics, with its panic, and when a runtime is already running on this thread.
 ///
 /// ```
 /// let answer = popleft::try_run(async { 6 * 7 })?;
@@ -72,7 +74,7 @@ pub fn try_run<F: Future>(future: F) -> io::Result<F::Output> {
 }
 
 impl Runtime {
-    /// A runtime with the usual settings.
+    /// Makes a runtime with the default settings.
     ///
     /// # Errors
     ///
@@ -81,7 +83,7 @@ impl Runtime {
         Runtime::builder().build()
     }
 
-    /// Makes a runtime with other settings.
+    /// Returns a builder, for a runtime with other settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -109,7 +111,7 @@ pub struct Builder {
     targets: Vec<Target>,
 }
 
-/// What can be set, and given to another thread.
+/// The settings that can be sent to another thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: String,
@@ -143,56 +145,62 @@ impl Default for Settings {
 }
 
 impl Builder {
-    /// The name of the main task, and the beginning of the names of the pool's threads. Defaults to
-    /// `main`. It must not contain a zero byte.
+    /// Sets the name of the main task, which is also the prefix of the names of the pool's threads.
+    ///
+    /// Defaults to `main`. It must not contain a zero byte.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
     }
 
-    /// How many turns the loop takes before it looks outside though more tasks are ready. Fewer
-    /// make it quicker to see sockets and timers, more make it look less often. 64 if you do not
-    /// say; 0 counts as 1.
+    /// Sets how many turns the loop takes before it polls for I/O, timers and messages from other
+    /// threads, although more tasks are ready.
+    ///
+    /// A lower number notices sockets and timers sooner, a higher one makes fewer system calls.
+    /// Defaults to 64; 0 counts as 1.
     pub fn polls_between_looks(mut self, polls: u32) -> Self {
         self.settings.polls_between_looks = polls.max(1);
         self
     }
 
-    /// How long the loop goes on looking when it has nothing to do, before it sleeps. Off if you do
-    /// not say.
+    /// Sets how long an idle loop keeps polling for events before it sleeps.
     ///
-    /// Falling asleep and being woken costs a few microseconds. A loop that spins a little longer
-    /// than its peer takes to answer never pays them, and burns a processor instead: for one
-    /// connection between two processors that have nothing else to do, it buys about a third
-    /// more requests.
+    /// Defaults to zero: it sleeps at once. Falling asleep and being woken costs a few microseconds.
+    /// A loop that spins a little longer than its peer takes to answer never pays them, but keeps a
+    /// processor busy: for one connection between two otherwise idle processors it handles about a
+    /// third more requests.
     pub fn spin(mut self, time: Duration) -> Self {
         self.settings.spin = time;
         self
     }
 
-    /// How many threads the pool behind [`spawn_blocking`](crate::spawn_blocking) may have. They
-    /// are started when they are needed. 32 if you do not say; 0 counts as 1.
+    /// Sets how many threads the pool behind [`spawn_blocking`](crate::spawn_blocking) may have.
+    ///
+    /// They are started when they are needed. Defaults to 32; 0 counts as 1.
     pub fn pool_size(mut self, threads: usize) -> Self {
         self.settings.pool_size = threads.max(1);
         self
     }
 
-    /// How long a thread of the pool waits for a job before it ends. 10 s if you do not say.
+    /// Sets how long an idle thread of the pool waits for a job before it exits. Defaults to 10 s.
     pub fn pool_idle(mut self, idle: Duration) -> Self {
         self.settings.pool_idle = idle;
         self
     }
 
-    /// How long dropping the runtime waits for jobs that are running on the pool. Those that take
-    /// longer are abandoned: their threads run on. 1 s if you do not say.
+    /// Sets how long dropping the runtime waits for jobs that are running on the pool.
+    ///
+    /// Jobs that take longer are abandoned: their threads keep running. Defaults to 1 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_timeout = timeout;
         self
     }
 
-    /// Has `listener` told of everything that happens in the runtime, as it happens, on the loop's
-    /// own thread. What the listener does itself is not told, and it should not panic: the panic
-    /// would end here.
+    /// Calls `listener` with every [event](crate::event) of the runtime, as it happens, on the
+    /// loop's own thread.
+    ///
+    /// What the listener itself does causes no events. It should not panic: the panic is caught and
+    /// printed.
     ///
     /// ```
     /// use popleft::event::Event;
@@ -216,9 +224,11 @@ impl Builder {
         self
     }
 
-    /// Records everything that happens in the runtime to `sink`; with a second call, to a second
-    /// one too. The recording begins when the runtime is made and ends when it is dropped. See
-    /// [`record`](mod@crate::record).
+    /// Records everything that happens in the runtime to `sink`.
+    ///
+    /// A second call adds a second sink. The recording begins when the runtime is made and ends
+    /// when it is dropped. See [`record`](mod@crate::record). Needs the feature `record`, which is
+    /// on by default.
     ///
     /// ```
     /// use popleft::record::Memory;
@@ -236,12 +246,12 @@ impl Builder {
         self
     }
 
-    /// Whether a report is printed when every task is parked and for a second no other thread has
-    /// woken one, though one could. Defaults to true.
+    /// Sets whether a report is printed when every task has been parked for a second and only
+    /// another thread could wake one.
     ///
-    /// Most programs of which that is true hang. Turn it off for one that does not: whose tasks
-    /// wait for threads of its own, or for what another crate's reactor brings. A program of which
-    /// it is certain that nothing can ever happen ends with its report all the same.
+    /// Defaults to true, because most programs in that state hang. Turn it off for a program whose
+    /// tasks wait for its own threads, or for another crate's reactor. A program in which nothing
+    /// can ever happen again still ends with a report.
     pub fn report_stalls(mut self, yes: bool) -> Self {
         self.settings.report_stalls = yes;
         self
@@ -252,7 +262,7 @@ impl Builder {
     /// # Errors
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) when the [name](Builder::name) contains a
-    ///   zero byte, which the name of no thread can.
+    ///   zero byte, which no thread's name can contain.
     /// - When the system has no file descriptors left.
     pub fn build(self) -> io::Result<Runtime> {
         let settings = self.settings;
@@ -264,7 +274,7 @@ impl Builder {
         let mut listener = self.listener;
         let simulated = sim::loop_for_a_job(&settings.name, polls_between_looks);
         if simulated.is_some() {
-            // The listener of the simulation around it hears nothing of this runtime.
+            // Events of this runtime must not reach the listener of the simulation around it.
             listener.get_or_insert_with(|| Rc::new(|_: &Event| {}));
         }
         let event_loop = match simulated {
@@ -277,7 +287,7 @@ impl Builder {
     }
 }
 
-/// A loop that asks the system.
+/// A loop that uses the system's clock, poller and threads.
 fn real_loop(settings: Settings) -> io::Result<Rc<EventLoop>> {
     let jobs = ThreadPool::new(
         &settings.name,

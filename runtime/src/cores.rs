@@ -2,13 +2,13 @@
 //!
 //! One loop uses one processor. A server that wants more runs several loops, each on a thread of
 //! its own, each with its own tasks: nothing is shared between them unless the program shares it,
-//! so inside each everything stays as it was. What has to be dealt out are the connections.
+//! so inside each everything stays as it was. Only the connections have to be distributed.
 //!
-//! - **On Linux** every loop listens on the same port with `SO_REUSEPORT`, and the kernel deals new
+//! - **On Linux** every loop listens on the same port with `SO_REUSEPORT`, and the kernel distributes new
 //!   connections out among the sockets by a hash of the addresses: without any talk between the
 //!   loops, but not evenly while there are few.
 //! - **Elsewhere** `SO_REUSEPORT` does not share. The first loop that listens accepts for all, and
-//!   hands each the next connection in turn.
+//!   distributes the connections round robin.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -38,19 +38,20 @@ use crate::time::Sleep;
 
 /// Runs `main` on `count` threads, each with a runtime of its own, and waits for all of them.
 ///
-/// It returns what they returned, in the order of their numbers. The first that returns an error,
-/// or panics, ends the others: their loops are stopped at the next look outside, and their tasks
-/// dropped on their own threads. `count` of 0 counts as 1;
-/// [`std::thread::available_parallelism`] says how many processors there are.
+/// It returns their outputs in the order of their numbers. The first one that returns an error or
+/// panics ends the others: their loops are stopped the next time they poll for events, and their
+/// tasks are dropped on their own threads. A `count` of 0 counts as 1;
+/// [`std::thread::available_parallelism`] returns the number of processors.
 ///
 /// # Errors
 ///
-/// The first error that one of them returned; also when a thread or a runtime cannot be made, and
-/// in a [simulation](crate::sim), whose one thread and one clock are not the system's.
+/// - The first error that one of them returned.
+/// - When a thread or a runtime cannot be made.
+/// - In a [simulation](crate::sim), which has one thread and a virtual clock.
 ///
 /// # Panics
 ///
-/// With the first panic of one of them, when all have ended.
+/// With the first panic of one of them, after all have ended.
 ///
 /// ```
 /// let squares = popleft::cores(3, |core| async move {
@@ -75,13 +76,27 @@ where
 }
 
 impl Builder {
-    /// As [`cores`], with runtimes of these settings; their names and those of their threads are
-    /// this one's with `-` and their numbers. A listener and sinks are not taken along: they
-    /// belong to this thread. [`record_all`](crate::record::record_all) records them all.
+    /// Runs `main` on `count` threads, each with a runtime of these settings; see [`cores`].
+    ///
+    /// The runtimes and their threads are named after this builder's name, with `-` and their
+    /// number. The listener and the sinks are not used, because they belong to this thread;
+    /// [`record_all`](crate::record::record_all) records all runtimes.
     ///
     /// # Errors
     ///
-    /// As [`cores`].
+    /// Those of [`cores`].
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of one of them, after all have ended.
+    ///
+    /// ```
+    /// let names = popleft::Runtime::builder().name("web").cores(2, |_| async {
+    ///     Ok::<_, std::io::Error>(std::thread::current().name().map(String::from))
+    /// })?;
+    /// assert_eq!(names, [Some("web-0".to_string()), Some("web-1".to_string())]);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn cores<M, F, T, E>(self, count: usize, main: M) -> Result<Vec<T>, E>
     where
@@ -131,7 +146,7 @@ where
     results(ended, group.first_to_fail())
 }
 
-/// A simulation has one thread and one clock.
+/// A simulation has one thread and a virtual clock.
 fn refuse_in_a_simulation() -> io::Result<()> {
     let around = current::event_loop();
     let is_real = |event_loop: &Rc<EventLoop>| event_loop.tasks.world.has_other_threads();
@@ -149,7 +164,7 @@ fn refuse_in_a_simulation() -> io::Result<()> {
 enum Ended<T, E> {
     /// Its main future returned.
     With(Result<T, E>),
-    /// It was stopped, since another one had failed.
+    /// It was stopped because another one failed.
     Stopped,
 }
 
@@ -191,7 +206,7 @@ fn results<T, E: From<io::Error>>(
 ) -> Result<Vec<T>, E> {
     let mut outputs = Vec::new();
     for (number, ended) in ended.into_iter().enumerate() {
-        // What came after the first failure came of it.
+        // Later failures are consequences of the first.
         let counts = first_to_fail.is_none_or(|first| first == number);
         match ended {
             Ok(Ended::With(Ok(output))) => outputs.push(output),
@@ -209,20 +224,30 @@ fn results<T, E: From<io::Error>>(
 // ===== what the loops share =====================================================================
 
 /// One of the loops that [`cores`] runs.
+///
+/// ```
+/// let ports = popleft::cores(2, |core| async move {
+///     let listener = core.listen("127.0.0.1:0").await?;
+///     // A server would now call `listener.accept()` in a loop.
+///     std::io::Result::Ok(listener.local_addr().port())
+/// })?;
+/// assert_eq!(ports[0], ports[1]);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Core {
     number: usize,
     count: usize,
     group: Arc<Group>,
-    /// How often this one has listened on each address.
+    /// How often this loop has listened on each address.
     listening: RefCell<HashMap<SocketAddr, usize>>,
 }
 
 #[derive(Default)]
 struct Group {
     members: Mutex<Members>,
-    /// The addresses that are listened on, by what was asked for, and the how manieth time.
-    shared: Mutex<HashMap<(SocketAddr, usize), Arc<Dealer>>>,
+    /// By requested address and how often a loop had listened on it before.
+    shared: Mutex<HashMap<(SocketAddr, usize), Arc<Distributor>>>,
 }
 
 #[derive(Default)]
@@ -231,13 +256,13 @@ struct Members {
     first_to_fail: Option<usize>,
 }
 
-/// No user's code runs under these locks.
+/// No user code runs while one of these locks is held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     ignore_poison(mutex.lock())
 }
 
 impl Group {
-    /// A loop is about to run. If another has failed already, it stops at once.
+    /// Called before a loop runs. If another one has already failed, this one stops at once.
     fn add(&self, handle: Handle) {
         let mut members = lock(&self.members);
         if members.first_to_fail.is_some() {
@@ -246,7 +271,7 @@ impl Group {
         members.handles.push(handle);
     }
 
-    /// Ends the others.
+    /// Stops the others.
     fn fail(&self, number: usize) {
         let mut members = lock(&self.members);
         members.first_to_fail.get_or_insert(number);
@@ -267,27 +292,33 @@ impl fmt::Debug for Group {
 }
 
 impl Core {
-    /// Which one it is, counted from 0.
+    /// Returns the number of this loop, counted from 0.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// How many there are.
+    /// Returns how many loops there are.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Listens on `address` together with the other loops, each of which has to call this as well:
-    /// a connection is accepted by one of them. Port 0 has the system choose one port for all.
+    /// Listens on `address` together with the other loops.
     ///
-    /// A loop that listens has to accept: what was dealt to it waits for it, and is reset when it
-    /// ends. Elsewhere than on Linux the first loop that listens accepts for all, and when it ends
-    /// the others get an error.
+    /// Each loop has to call this, and each connection is accepted by one of them. With port 0 the
+    /// system chooses one port for all.
+    ///
+    /// A loop that listens has to accept: connections distributed to it wait for it, and are reset
+    /// when it ends. On systems other than Linux the first loop that listens accepts for all, and
+    /// the others get an error when it ends.
+    ///
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///
-    /// When the name cannot be resolved, and when none of its addresses can be listened on, for
-    /// example since somebody else does (the last one's error is returned).
+    /// - When the name cannot be resolved, or when none of its addresses can be listened on, for
+    ///   example because another program already does; this is the error of the last address.
+    /// - When no runtime is running on this thread.
     #[track_caller]
     pub fn listen<A: ToSocketAddrs>(
         &self,
@@ -314,147 +345,163 @@ impl Core {
     fn listen_on(&self, address: SocketAddr) -> io::Result<CoreListener> {
         let mut shared = lock(&self.group.shared);
         let times = self.listening.borrow().get(&address).copied().unwrap_or(0);
-        let dealer = match shared.get(&(address, times)) {
-            Some(dealer) => dealer.clone(),
+        let distributor = match shared.get(&(address, times)) {
+            Some(distributor) => distributor.clone(),
             None => {
-                let dealer = Dealer::start(address, self.count)?;
-                shared.insert((address, times), dealer.clone());
-                dealer
+                let distributor = Distributor::start(address, self.count)?;
+                shared.insert((address, times), distributor.clone());
+                distributor
             }
         };
         self.listening.borrow_mut().insert(address, times + 1);
-        let own = match THE_KERNEL_DEALS {
-            true => Some(TcpListener::from_std(
-                TcpListener::options().reuse_port(true).listen(dealer.address)?,
-            )?),
-            false => None,
+        let own = if KERNEL_BALANCES {
+            let options = TcpListener::options().reuse_port(true);
+            Some(TcpListener::from_std(options.listen(distributor.address)?)?)
+        } else {
+            None
         };
-        Ok(CoreListener { number: self.number, own, dealer, setbacks: Setbacks::default() })
+        Ok(CoreListener { number: self.number, own, distributor, setbacks: Setbacks::default() })
     }
 }
 
-// ===== dealing connections out ==================================================================
+// ===== distributing connections =================================================================
 
-/// Whether sockets that share a port are each given a part of the connections.
-const THE_KERNEL_DEALS: bool = cfg!(all(target_os = "linux", not(popleft_portable)));
+/// Whether the kernel distributes connections among the sockets that share a port.
+const KERNEL_BALANCES: bool = cfg!(all(target_os = "linux", not(popleft_portable)));
 
-/// One loop's end of an address that all listen on; see [`Core::listen`].
+/// A listener that one loop shares with the others; see [`Core::listen`].
+///
+/// On Linux dropping it closes this loop's socket, so that later connections go to the other loops.
+/// On other systems connections that are distributed to this loop then wait until the loops end.
+///
+/// ```
+/// use popleft::net::TcpStream;
+///
+/// popleft::cores(1, |core| async move {
+///     let listener = core.listen("127.0.0.1:0").await?;
+///     let client = TcpStream::connect(listener.local_addr()).await?;
+///     let (_accepted, address) = listener.accept().await?;
+///     assert_eq!(address, client.local_addr()?);
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct CoreListener {
     number: usize,
-    /// Its own socket, where the kernel deals.
+    /// Its own socket, where the kernel distributes.
     own: Option<TcpListener>,
-    dealer: Arc<Dealer>,
+    distributor: Arc<Distributor>,
     setbacks: Setbacks,
 }
 
-/// One address that all loops listen on; and where the kernel does not deal, the connections that
-/// wait for each of them.
-struct Dealer {
+/// One address that all loops listen on; and where the kernel does not distribute, the connections
+/// that wait for each loop.
+struct Distributor {
     address: SocketAddr,
-    hands: Vec<Mutex<Hand>>,
+    queues: Vec<Mutex<Queue>>,
 }
 
 #[derive(Default)]
-struct Hand {
-    connections: VecDeque<Dealt>,
-    /// Those who wait, by their tickets: several tasks of one loop may.
+struct Queue {
+    connections: VecDeque<Accepted>,
+    /// The waiting tasks by their tickets: several tasks of one loop may accept.
     waiting: Vec<(usize, Waker)>,
     next_ticket: usize,
-    /// Why there will be no more.
-    over: Option<io::ErrorKind>,
+    /// Why there will be no more connections.
+    closed: Option<io::ErrorKind>,
 }
 
-impl Dealer {
-    /// Takes the address, and fails if somebody has it. Where the kernel deals, each loop then
-    /// binds a socket of its own; else this loop begins to accept for all.
-    fn start(address: SocketAddr, count: usize) -> io::Result<Arc<Dealer>> {
+impl Distributor {
+    /// Binds the address, and fails if it is in use. Where the kernel distributes, each loop then
+    /// binds a socket of its own; elsewhere this loop begins to accept for all.
+    fn start(address: SocketAddr, count: usize) -> io::Result<Arc<Distributor>> {
         let listener = TcpListener::options().listen(address)?;
-        let dealer = Arc::new(Dealer {
+        let distributor = Arc::new(Distributor {
             address: listener.local_addr()?,
-            hands: (0..count).map(|_| Mutex::default()).collect(),
+            queues: (0..count).map(|_| Mutex::default()).collect(),
         });
-        if !THE_KERNEL_DEALS {
+        if !KERNEL_BALANCES {
             let listener = TcpListener::from_std(listener)?;
-            drop(crate::spawn(dealer.clone().accept_for_all(listener)));
+            drop(crate::spawn(distributor.clone().accept_for_all(listener)));
         }
-        Ok(dealer)
+        Ok(distributor)
     }
 
-    /// Accepts for all, until that fails or this future is dropped with its loop.
+    /// Accepts for all, until accepting fails or this future is dropped with its loop.
     async fn accept_for_all(self: Arc<Self>, listener: TcpListener) {
-        let _over = Over(&self);
-        for number in (0..self.hands.len()).cycle() {
+        let _close = CloseOnDrop(&self);
+        for number in (0..self.queues.len()).cycle() {
             let Ok((stream, peer)) = listener.accept().await else {
                 return;
             };
-            self.deal(number, |hand| {
-                hand.connections.push_back((stream.into_std(), peer));
+            self.push(number, |queue| {
+                queue.connections.push_back((stream.into_std(), peer));
             });
         }
     }
 
-    /// All who wait are woken: one gets it, or has given up, and the others wait again.
-    fn deal(&self, number: usize, give: impl FnOnce(&mut Hand)) {
-        let mut hand = lock(&self.hands[number]);
-        give(&mut hand);
-        while let Some((_, waker)) = hand.waiting.pop() {
-            drop(hand);
+    /// Wakes all waiting tasks, not one: the one that is woken may have been cancelled.
+    fn push(&self, number: usize, give: impl FnOnce(&mut Queue)) {
+        let mut queue = lock(&self.queues[number]);
+        give(&mut queue);
+        while let Some((_, waker)) = queue.waiting.pop() {
+            drop(queue);
             catch_and_report(|| waker.wake());
-            hand = lock(&self.hands[number]);
+            queue = lock(&self.queues[number]);
         }
     }
 
-    /// `ticket` is the caller's claim: empty at first, and given back with [`Dealer::stop_waiting`].
-    fn poll_hand(
+    /// `ticket` identifies the caller while it waits; see [`Distributor::stop_waiting`].
+    fn poll_queue(
         &self,
         number: usize,
         ticket: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<io::Result<Dealt>> {
+    ) -> Poll<io::Result<Accepted>> {
         let waker = waker.clone();
         self.stop_waiting(number, ticket);
-        let mut hand = lock(&self.hands[number]);
-        if let Some(connection) = hand.connections.pop_front() {
+        let mut queue = lock(&self.queues[number]);
+        if let Some(connection) = queue.connections.pop_front() {
             return Poll::Ready(Ok(connection));
         }
-        if let Some(why) = hand.over {
+        if let Some(why) = queue.closed {
             let text = "the loop that accepted for all has ended";
             return Poll::Ready(Err(io::Error::new(why, text)));
         }
-        *ticket = Some(hand.next_ticket);
-        let own = hand.next_ticket;
-        hand.next_ticket = own.wrapping_add(1);
-        hand.waiting.push((own, waker));
+        *ticket = Some(queue.next_ticket);
+        let own = queue.next_ticket;
+        queue.next_ticket = own.wrapping_add(1);
+        queue.waiting.push((own, waker));
         Poll::Pending
     }
 
     fn stop_waiting(&self, number: usize, ticket: &mut Option<usize>) {
         let Some(held) = ticket.take() else { return };
-        let mut hand = lock(&self.hands[number]);
-        let at = hand.waiting.iter().position(|(ticket, _)| *ticket == held);
-        let left = at.map(|at| hand.waiting.swap_remove(at));
-        drop(hand);
+        let mut queue = lock(&self.queues[number]);
+        let at = queue.waiting.iter().position(|(ticket, _)| *ticket == held);
+        let left = at.map(|at| queue.waiting.swap_remove(at));
+        drop(queue);
         catch_and_report(|| drop(left));
     }
 }
 
-/// A connection that was dealt out.
-type Dealt = (net::TcpStream, SocketAddr);
+/// A connection that one loop accepted for another.
+type Accepted = (net::TcpStream, SocketAddr);
 
-/// The wait for a connection that is dealt to one loop; dropping it gives it up.
-struct WaitForDeal<'a> {
+/// Waits for the next connection in one loop's queue; dropping it stops waiting.
+struct WaitForConnection<'a> {
     listener: &'a CoreListener,
     ticket: Option<usize>,
     at: &'static Location<'static>,
 }
 
-impl Future for WaitForDeal<'_> {
-    type Output = io::Result<Dealt>;
+impl Future for WaitForConnection<'_> {
+    type Output = io::Result<Accepted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let (dealer, number) = (&this.listener.dealer, this.listener.number);
-        let polled = dealer.poll_hand(number, &mut this.ticket, cx.waker());
+        let (distributor, number) = (&this.listener.distributor, this.listener.number);
+        let polled = distributor.poll_queue(number, &mut this.ticket, cx.waker());
         if polled.is_pending() {
             turn::park_at(Why::Read, this.at);
         }
@@ -462,32 +509,35 @@ impl Future for WaitForDeal<'_> {
     }
 }
 
-impl Drop for WaitForDeal<'_> {
+impl Drop for WaitForConnection<'_> {
     fn drop(&mut self) {
-        self.listener.dealer.stop_waiting(self.listener.number, &mut self.ticket);
+        self.listener.distributor.stop_waiting(self.listener.number, &mut self.ticket);
     }
 }
 
-/// Tells all that there will be no more connections.
-struct Over<'a>(&'a Dealer);
+/// Closes all queues when the loop that accepts for all ends.
+struct CloseOnDrop<'a>(&'a Distributor);
 
-impl Drop for Over<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        for number in 0..self.0.hands.len() {
-            self.0.deal(number, |hand| {
-                hand.over = Some(io::ErrorKind::NotConnected);
+        for number in 0..self.0.queues.len() {
+            self.0.push(number, |queue| {
+                queue.closed = Some(io::ErrorKind::NotConnected);
             });
         }
     }
 }
 
 impl CoreListener {
-    /// Waits for a connection that is this loop's, and accepts it. It outlives what happens to one
-    /// connection, as [`TcpListener::accept`] does. Dropping the future loses none.
+    /// Accepts the next connection that is distributed to this loop.
+    ///
+    /// Errors of a single connection are handled as by [`TcpListener::accept`]. Dropping the future
+    /// loses no connection.
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::accept`]; and where the first loop accepts for all, when that has ended.
+    /// Those of [`TcpListener::accept`]; and where the first loop accepts for all, when it has
+    /// ended.
     #[track_caller]
     pub fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + '_ {
         self.accept_at(Location::caller())
@@ -501,7 +551,7 @@ impl CoreListener {
             return listener.accept_at(at).await;
         }
         loop {
-            let (stream, peer) = WaitForDeal { listener: self, ticket: None, at }.await?;
+            let (stream, peer) = WaitForConnection { listener: self, ticket: None, at }.await?;
             match TcpStream::from_std(stream) {
                 Ok(stream) => return Ok((stream, peer)),
                 // Only this connection is lost.
@@ -511,9 +561,9 @@ impl CoreListener {
         }
     }
 
-    /// The address that all listen on.
+    /// Returns the address that all loops listen on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.dealer.address
+        self.distributor.address
     }
 }
 
@@ -521,7 +571,7 @@ impl fmt::Debug for CoreListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CoreListener")
             .field("core", &self.number)
-            .field("address", &self.dealer.address)
+            .field("address", &self.distributor.address)
             .finish()
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Rust compiles every `async` block into a state machine that runs until an `await` that is not
 //! ready, gives control back, and later goes on behind that `await`. That is all a generator
-//! needs. Here nobody wakes anything: the caller *is* the scheduler. [`Generator::resume`] polls
+//! needs. Nothing is woken here: the caller *is* the scheduler. [`Generator::resume`] polls
 //! the block once; [`Yielder::yield_`] leaves a value in a cell that both sides hold and returns
 //! `Pending`; `resume` finds the value there and hands it out.
 //!
-//! This room knows nothing of the loop: a generator runs under any executor, or under none.
+//! This module does not depend on the loop: a generator runs under any executor, or under none.
 //!
 //! ```
 //! use popleft::generator::Generator;
@@ -39,28 +39,45 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// A function that can stop in the middle, hand out a value, and go on later with an answer.
+/// A function that can stop in the middle, yield a value, and continue later with an input.
 ///
-/// `Out` is what it yields, `In` what each [`resume`](Generator::resume) sends in (nothing unless
-/// you say so), `Ret` what it returns at its end. Creating one runs nothing: the body starts at
-/// the first `resume`, as in Python. Dropping one drops what the body holds at the `yield_` where
-/// it stands.
+/// `Out` is what it yields, `In` what each [`resume`](Generator::resume) sends in (`()` by default),
+/// `Ret` what it returns at its end. Creating one runs nothing: the body starts at the first
+/// `resume`, as in Python. Dropping one drops everything that the body holds at the `yield_` where
+/// it is suspended.
+///
+/// ```
+/// use popleft::generator::{Generator, Resumed};
+///
+/// let mut average: Generator<f64, f64> = Generator::new(|y| async move {
+///     let mut sum = y.first_input().unwrap();
+///     for count in 1.. {
+///         sum += y.yield_(sum / f64::from(count)).await;
+///     }
+/// });
+/// assert_eq!(average.resume(1.0), Resumed::Yielded(1.0));
+/// assert_eq!(average.resume(2.0), Resumed::Yielded(1.5));
+/// assert_eq!(average.resume(6.0), Resumed::Yielded(3.0));
+/// ```
+#[must_use = "a generator does nothing until it is resumed"]
 pub struct Generator<Out, In = (), Ret = ()> {
     /// The rest of the body; `None` once it has returned or panicked.
     body: Option<Pin<Box<dyn Future<Output = Ret>>>>,
     exchange: Rc<Exchange<Out, In>>,
 }
 
-/// What [`Generator::resume`] came back with.
+/// What [`Generator::resume`] returns: a value that the body yielded, or its return value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resumed<Out, Ret> {
-    /// The body stands at a `yield_` and handed out this value.
+    /// The body is suspended at a `yield_`, with this value.
     Yielded(Out),
     /// The body has ended and returned this value.
     Complete(Ret),
 }
 
-/// The body's end of the line: what a generator's closure is given, to yield through.
+/// The body's side of a generator, with which it yields values.
+///
+/// It is passed to the closure of [`Generator::new`].
 pub struct Yielder<Out, In = ()> {
     exchange: Rc<Exchange<Out, In>>,
 }
@@ -96,17 +113,17 @@ impl<Out: 'static, In: 'static, Ret: 'static> Generator<Out, In, Ret> {
 }
 
 impl<Out, In, Ret> Generator<Out, In, Ret> {
-    /// Runs the body up to its next `yield_`, or to its end.
+    /// Runs the body to its next `yield_`, or to its end.
     ///
-    /// `input` becomes the value of the `yield_` at which the body stands. The body stands at none
-    /// when it is resumed for the first time: that first input can be had from
-    /// [`Yielder::first_input`], and is dropped at the first `yield_` if nobody asked.
+    /// `input` becomes the value of the `yield_` at which the body is suspended. At the first
+    /// `resume` there is none yet: the body can take the first input with
+    /// [`Yielder::first_input`]; otherwise it is dropped at the first `yield_`.
     ///
     /// # Panics
     ///
     /// - When the body has already returned or panicked.
-    /// - When the body awaited something other than `yield_`: there is no loop here that could
-    ///   wake it. The generator is at its end then.
+    /// - When the body awaits something other than `yield_`: there is no loop here that could wake
+    ///   it. The generator is finished then.
     /// - When the body panics, with its panic.
     #[track_caller]
     pub fn resume(&mut self, input: In) -> Resumed<Out, Ret> {
@@ -132,14 +149,14 @@ impl<Out, In, Ret> Generator<Out, In, Ret> {
         }
     }
 
-    /// Whether the body has returned or panicked. Resuming it would panic.
+    /// Returns whether the body has returned or panicked, so that resuming it would panic.
     pub fn is_finished(&self) -> bool {
         self.body.is_none()
     }
 }
 
-/// A generator that takes no input is an iterator over what it yields. Its return value is
-/// dropped; `next` keeps returning `None` after the end.
+/// A generator that takes no input is an iterator over the values that it yields. Its return value
+/// is dropped; `next` keeps returning `None` after the end.
 impl<Out, Ret> Iterator for Generator<Out, (), Ret> {
     type Item = Out;
 
@@ -164,30 +181,37 @@ impl<Out, In, Ret> fmt::Debug for Generator<Out, In, Ret> {
 }
 
 impl<Out, In> Yielder<Out, In> {
-    /// Hands `value` to whoever resumes the generator, stops here, and returns what the next
-    /// [`resume`](Generator::resume) sends in.
+    /// Yields `value` to the caller of [`resume`](Generator::resume), suspends the body, and returns
+    /// the input of the next `resume`.
     ///
-    /// It is ready once the generator is resumed. If the future is dropped before the generator has
-    /// stopped, as by a `select` of which another branch was ready, nothing is yielded, and the
+    /// The future is ready once the generator is resumed. If it is dropped before the generator is
+    /// suspended, as by a `select` with another branch that is ready, nothing is yielded, and the
     /// value is dropped with it.
     ///
     /// # Panics
     ///
-    /// When awaited anywhere but in the body of its own generator, or twice at once.
+    /// Polling the future panics outside the body of its own generator, and while another `yield_`
+    /// of the same body is being awaited.
     pub fn yield_(&self, value: Out) -> Yield<'_, Out, In> {
         Yield { exchange: &self.exchange, value: Some(value), handed_out: 0 }
     }
 
-    /// Takes the input of the `resume` that started the body, which no `yield_` receives.
+    /// Takes the input of the `resume` that started the body, which no `yield_` returns.
     ///
-    /// `None` when it has been taken, or once the body has yielded.
+    /// Returns `None` if it has been taken, and once the body has yielded.
     pub fn first_input(&self) -> Option<In> {
         self.exchange.incoming.take()
     }
 }
 
 impl<Out> Yielder<Out, ()> {
-    /// Yields all that `values` has, one after the other: Python's `yield from`.
+    /// Yields all of `values`, one after the other: Python's `yield from`.
+    ///
+    /// Dropping the future drops the values that have not been yielded.
+    ///
+    /// # Panics
+    ///
+    /// As [`yield_`](Yielder::yield_) does.
     pub async fn yield_from(&self, values: impl IntoIterator<Item = Out>) {
         for value in values {
             self.yield_(value).await;
@@ -202,10 +226,12 @@ impl<Out, In> fmt::Debug for Yielder<Out, In> {
 }
 
 /// The future of [`Yielder::yield_`].
+///
+/// Dropping it before the generator is suspended yields nothing.
 #[must_use = "a generator yields when this is awaited"]
 pub struct Yield<'a, Out, In> {
     exchange: &'a Exchange<Out, In>,
-    /// What is to be handed out; `None` once it has been.
+    /// The value to be yielded; `None` once it has been.
     value: Option<Out>,
     /// In which `resume` the value was put into the exchange; 0 before that.
     handed_out: u64,
@@ -238,7 +264,7 @@ impl<Out, In> Future for Yield<'_, Out, In> {
 
 impl<Out, In> Drop for Yield<'_, Out, In> {
     fn drop(&mut self) {
-        // That resume has not returned: nobody has the value yet.
+        // That `resume` has not returned, so its caller does not have the value yet.
         if self.exchange.resuming.get() && self.handed_out == self.exchange.resumes.get() {
             drop(self.exchange.outgoing.take());
         }

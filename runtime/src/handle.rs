@@ -1,4 +1,4 @@
-//! From other threads: a handle through which they reach a runtime, and what comes back.
+//! Reaching a runtime from other threads: a handle, and the result of a task spawned through it.
 
 use std::fmt;
 use std::future::Future;
@@ -21,10 +21,22 @@ use crate::task::body::TaskBody;
 use crate::task::inbox::{Inbox, Message, RemoteSpawn};
 use crate::task::{Id, JoinError};
 
-/// Reaches a runtime from any thread. Clones reach the same one.
+/// A handle to a runtime, for use from any thread.
 ///
-/// Nothing is done at once: each call leaves a message in the loop's inbox, and wakes the loop if
-/// it sleeps. Once the runtime is gone the calls do nothing.
+/// No call acts at once: each leaves a message in the loop's inbox, and wakes the loop if it sleeps.
+/// Once the runtime has been dropped the calls do nothing. Clones refer to the same runtime.
+///
+/// ```
+/// let runtime = popleft::Runtime::new().unwrap();
+/// let handle = runtime.handle();
+/// let thread = std::thread::spawn(move || handle.spawn(async { 6 * 7 }).wait());
+/// runtime.block_on(async {
+///     while !thread.is_finished() {
+///         popleft::yield_now().await;
+///     }
+/// });
+/// assert_eq!(thread.join().unwrap().unwrap(), 42);
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     inbox: Arc<Inbox>,
@@ -32,7 +44,7 @@ pub struct Handle {
 }
 
 impl Runtime {
-    /// A handle through which other threads reach this runtime.
+    /// Returns a handle through which other threads reach this runtime.
     pub fn handle(&self) -> Handle {
         Handle::of(&self.event_loop)
     }
@@ -43,20 +55,21 @@ impl Handle {
         Handle { inbox: event_loop.tasks.inbox.clone(), _alive: event_loop.handles.clone() }
     }
 
-    /// The handle of the runtime that is running on this thread, if one is.
+    /// Returns a handle to the runtime that is running on this thread, if one is.
     pub fn current() -> Option<Handle> {
         current::event_loop().map(|event_loop| Handle::of(&event_loop))
     }
 
     /// Spawns `future` on the runtime's own thread: asyncio's `run_coroutine_threadsafe`.
     ///
-    /// The returned handle can be awaited on any executor, or waited for by a thread.
+    /// The returned handle can be awaited under any executor, or waited for by a thread. Once the
+    /// runtime has been dropped, the future is dropped and the result is a [`JoinError`].
     ///
     /// ```
     /// popleft::run(async {
     ///     let handle = popleft::Handle::current().unwrap();
     ///     let asked = popleft::spawn_blocking(move || {
-    ///         // On another thread: have the loop compute something, and block until it is there.
+    ///         // On another thread: make the loop compute something, and block until it is done.
     ///         handle.spawn(async { 6 * 7 }).wait().unwrap()
     ///     });
     ///     assert_eq!(asked.await.unwrap(), 42);
@@ -68,28 +81,30 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mailbox = Arc::new(RemoteResult::new(self.inbox.clone()));
-        // If the task goes before it has a result, the postman says so while it is dropped.
-        let postman = ResultSender { mailbox: Some(mailbox.clone()) };
-        let errand = RemoteTask { future, postman };
+        let shared = Arc::new(Shared::new(self.inbox.clone()));
+        // If the task is dropped before it has a result, the sender reports that when it is dropped.
+        let sender = ResultSender { shared: Some(shared.clone()) };
+        let task = RemoteTask { future, sender };
         self.inbox.send(Message::Spawn(RemoteSpawn {
-            make_body: Box::new(move |waker| Box::pin(TaskBody::new(errand, waker))),
+            make_body: Box::new(move |waker| Box::pin(TaskBody::new(task, waker))),
             at: Place::of(Location::caller()),
         }));
-        RemoteHandle { mailbox }
+        RemoteHandle { shared }
     }
 
     /// Cancels a task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does.
     ///
-    /// An id says nothing of its runtime: it must be one of this handle's.
+    /// Does nothing if the task has ended. An id does not identify its runtime: it must be the id of
+    /// a task of this handle's runtime.
     pub fn abort(&self, task: Id) {
         self.inbox.send(Message::Abort(task));
     }
 
-    /// Makes the loop return before its main task has ended; see [`Runtime::run_until_stopped`] and
-    /// [`RunError::Stopped`](crate::RunError::Stopped). If the loop is not running, its next run
-    /// stops at once, before the main task has a turn. A run that ends by itself before it sees
-    /// the message leaves nothing for the next one.
+    /// Makes the loop return before its main task has ended.
+    ///
+    /// See [`Runtime::run_until_stopped`] and [`RunError::Stopped`](crate::RunError::Stopped). If
+    /// the loop is not running, its next run stops at once, before the main task has a turn. If a
+    /// run ends before it sees the message, the message does not stop the next one.
     pub fn stop(&self) {
         self.inbox.send(Message::Stop);
     }
@@ -101,46 +116,57 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What [`Handle::spawn`] returns: the result of a task on another thread's runtime.
+/// A handle to a task of another thread's runtime, returned by [`Handle::spawn`].
 ///
-/// A future for those who may await, [`wait`](RemoteHandle::wait) for those who may block. Either
-/// gives what the task returned, or a [`JoinError`] when it panicked, was aborted, or was dropped
-/// with its runtime. Dropping the handle leaves the task alone; if it then panics, the panic is
-/// printed.
+/// A task awaits it; a thread that may block calls [`wait`](RemoteHandle::wait). Either returns the
+/// task's output, or a [`JoinError`] if it panicked, was aborted, or was dropped with its runtime.
+/// Dropping the handle detaches the task; if it then panics, the panic is printed.
+///
+/// # Panics
+///
+/// Polling it again after it was ready panics.
+///
+/// ```
+/// popleft::run(async {
+///     let handle = popleft::Handle::current().unwrap();
+///     let remote = handle.spawn(async { 6 * 7 });
+///     assert_eq!(remote.await.unwrap(), 42);
+/// });
+/// ```
 #[must_use = "dropping a remote handle detaches the task; `drop(..)` it to say that this is meant"]
 pub struct RemoteHandle<T> {
-    mailbox: Arc<RemoteResult<T>>,
+    shared: Arc<Shared<T>>,
 }
 
-/// What the two sides share.
-struct RemoteResult<T> {
+/// What the handle and the task share.
+struct Shared<T> {
     inside: Mutex<Inside<T>>,
-    delivered: Condvar,
-    /// The way to the task's loop.
+    done: Condvar,
+    /// The inbox of the task's loop.
     inbox: Arc<Inbox>,
 }
 
 struct Inside<T> {
-    delivery: Delivery<T>,
+    state: State<T>,
     /// The task, once it has had its first turn.
     task: Option<Id>,
-    /// It was to be cancelled before that.
+    /// The task was aborted, perhaps before its first turn.
     aborted: bool,
 }
 
-enum Delivery<T> {
-    Awaited(Option<Waker>),
-    Here(Result<T, JoinError>),
+enum State<T> {
+    Pending(Option<Waker>),
+    Done(Result<T, JoinError>),
     Taken,
-    /// The handle is gone.
-    Unwanted,
+    /// The handle has been dropped.
+    Detached,
 }
 
-impl<T> RemoteResult<T> {
+impl<T> Shared<T> {
     fn new(inbox: Arc<Inbox>) -> Self {
-        let delivery = Delivery::Awaited(None);
-        let inside = Mutex::new(Inside { delivery, task: None, aborted: false });
-        RemoteResult { inside, delivered: Condvar::new(), inbox }
+        let state = State::Pending(None);
+        let inside = Mutex::new(Inside { state, task: None, aborted: false });
+        Shared { inside, done: Condvar::new(), inbox }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside<T>> {
@@ -149,13 +175,13 @@ impl<T> RemoteResult<T> {
 }
 
 impl<T> Inside<T> {
-    /// The result, if it is there.
+    /// Takes the result, if there is one.
     fn take(&mut self) -> Option<Result<T, JoinError>> {
-        match std::mem::replace(&mut self.delivery, Delivery::Taken) {
-            Delivery::Here(result) => Some(result),
-            Delivery::Taken => panic!("a remote handle was polled after it was ready"),
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Done(result) => Some(result),
+            State::Taken => panic!("a remote handle was polled after it was ready"),
             not_yet => {
-                self.delivery = not_yet;
+                self.state = not_yet;
                 None
             }
         }
@@ -167,46 +193,48 @@ impl<T> RemoteHandle<T> {
     ///
     /// # Errors
     ///
-    /// As those of awaiting a [`JoinHandle`](crate::JoinHandle).
+    /// Those of awaiting a [`JoinHandle`](crate::JoinHandle): the task panicked, was aborted, or was
+    /// dropped with its runtime.
     ///
     /// # Panics
     ///
     /// When the task has not ended and this is the thread of its loop, running or not, or any
-    /// thread on which a loop is running: it would wait for itself. Await the handle there.
+    /// thread on which a loop is running: the call would block that loop. Await the handle there.
     #[track_caller]
     pub fn wait(self) -> Result<T, JoinError> {
-        let mut inside = self.mailbox.lock();
+        let mut inside = self.shared.lock();
         loop {
             if let Some(result) = inside.take() {
                 return result;
             }
-            if turn::running_loop() != 0 || self.mailbox.inbox.is_of_this_thread() {
+            if turn::running_loop() != 0 || self.shared.inbox.is_of_this_thread() {
                 drop(inside);
                 panic!(
                     "`RemoteHandle::wait` would block the loop of this thread, which has to run \
                      the task: await the handle in it instead"
                 );
             }
-            let woken = self.mailbox.delivered.wait(inside);
+            let woken = self.shared.done.wait(inside);
             inside = ignore_poison(woken);
         }
     }
 
-    /// Cancels the task, as [`JoinHandle::abort`](crate::JoinHandle::abort) does: its future is
-    /// dropped on the loop's thread.
+    /// Cancels the task: its future is dropped on the loop's thread.
+    ///
+    /// See [`JoinHandle::abort`](crate::JoinHandle::abort). Does nothing if the task has ended.
     pub fn abort(&self) {
-        let mut inside = self.mailbox.lock();
+        let mut inside = self.shared.lock();
         inside.aborted = true;
         let task = inside.task;
         drop(inside);
         if let Some(task) = task {
-            self.mailbox.inbox.send(Message::Abort(task));
+            self.shared.inbox.send(Message::Abort(task));
         }
     }
 
-    /// Whether the task has ended.
+    /// Returns whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        !matches!(self.mailbox.lock().delivery, Delivery::Awaited(_))
+        !matches!(self.shared.lock().state, State::Pending(_))
     }
 }
 
@@ -215,13 +243,13 @@ impl<T> Future for RemoteHandle<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = cx.waker().clone();
-        let mut inside = self.mailbox.lock();
+        let mut inside = self.shared.lock();
         if let Some(result) = inside.take() {
             drop(inside);
             catch_and_report(|| drop(waker));
             return Poll::Ready(result);
         }
-        let replaced = std::mem::replace(&mut inside.delivery, Delivery::Awaited(Some(waker)));
+        let replaced = std::mem::replace(&mut inside.state, State::Pending(Some(waker)));
         drop(inside);
         catch_and_report(|| drop(replaced));
         Poll::Pending
@@ -230,8 +258,8 @@ impl<T> Future for RemoteHandle<T> {
 
 impl<T> Drop for RemoteHandle<T> {
     fn drop(&mut self) {
-        let left = std::mem::replace(&mut self.mailbox.lock().delivery, Delivery::Unwanted);
-        if let Delivery::Here(Err(error)) = &left
+        let left = std::mem::replace(&mut self.shared.lock().state, State::Detached);
+        if let State::Done(Err(error)) = &left
             && error.is_panic()
         {
             warning::warn(Warning::Panic(format!("popleft: {error}; it was never joined\n")));
@@ -247,11 +275,11 @@ impl<T> fmt::Debug for RemoteHandle<T> {
 }
 
 pin_project! {
-    /// The future of the task: runs the one that was given, and sends the result.
+    /// The task's future: polls the user's future, and sends its result.
     struct RemoteTask<F: Future> {
         #[pin]
         future: F,
-        postman: ResultSender<F::Output>,
+        sender: ResultSender<F::Output>,
     }
 }
 
@@ -261,8 +289,8 @@ impl<F: Future> Future for RemoteTask<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let task = turn::task();
-        if this.postman.begin(task) {
-            // The postman says so when it is dropped.
+        if this.sender.begin(task) {
+            // The sender reports the cancellation when it is dropped.
             return Poll::Ready(Err(JoinError::cancelled(task)));
         }
         let (result, ended) = match catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))) {
@@ -272,38 +300,39 @@ impl<F: Future> Future for RemoteTask<F> {
                 Err(JoinError::panic_delivered_elsewhere(task)),
             ),
         };
-        Poll::Ready(match this.postman.deliver(result) {
-            // Nobody hears of the panic there, so it is told of here.
-            Some(Err(unheard)) => Err(unheard),
+        Poll::Ready(match this.sender.send(result) {
+            // No handle is left to report the panic, so the task reports it.
+            Some(Err(unseen)) => Err(unseen),
             _ => ended,
         })
     }
 }
 
-/// Brings a result into the mailbox; dropped with empty hands, it says that none will come.
+/// The task's side, as of a oneshot channel; dropped before it has sent a result, it sends a
+/// cancellation.
 struct ResultSender<T> {
-    mailbox: Option<Arc<RemoteResult<T>>>,
+    shared: Option<Arc<Shared<T>>>,
 }
 
 impl<T> ResultSender<T> {
-    /// The task has a turn. True when it was to be cancelled before the first.
+    /// Called at each turn. Returns true if the task was aborted before its first turn.
     fn begin(&self, task: Id) -> bool {
-        let Some(mailbox) = &self.mailbox else { return false };
-        let mut inside = mailbox.lock();
+        let Some(shared) = &self.shared else { return false };
+        let mut inside = shared.lock();
         inside.task.replace(task).is_none() && inside.aborted
     }
 
-    /// Gives the result back when nobody wants it.
-    fn deliver(&mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
-        let mailbox = self.mailbox.take()?;
-        let mut inside = mailbox.lock();
-        if let Delivery::Unwanted = inside.delivery {
+    /// Returns the result if the handle has been dropped.
+    fn send(&mut self, result: Result<T, JoinError>) -> Option<Result<T, JoinError>> {
+        let shared = self.shared.take()?;
+        let mut inside = shared.lock();
+        if let State::Detached = inside.state {
             return Some(result);
         }
-        let before = std::mem::replace(&mut inside.delivery, Delivery::Here(result));
+        let before = std::mem::replace(&mut inside.state, State::Done(result));
         drop(inside);
-        mailbox.delivered.notify_all();
-        if let Delivery::Awaited(Some(waker)) = before {
+        shared.done.notify_all();
+        if let State::Pending(Some(waker)) = before {
             catch_and_report(|| waker.wake());
         }
         None
@@ -312,7 +341,7 @@ impl<T> ResultSender<T> {
 
 impl<T> Drop for ResultSender<T> {
     fn drop(&mut self) {
-        let task = self.mailbox.as_ref().and_then(|mailbox| mailbox.lock().task);
-        self.deliver(Err(JoinError::cancelled(task.unwrap_or(Id::NOBODY))));
+        let task = self.shared.as_ref().and_then(|shared| shared.lock().task);
+        self.send(Err(JoinError::cancelled(task.unwrap_or(Id::NOBODY))));
     }
 }

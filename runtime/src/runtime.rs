@@ -42,6 +42,7 @@ use crate::task::{Id, JoinError};
 ///
 /// [`block_on`]: Runtime::block_on
 /// [`Builder::shutdown_timeout`]: crate::Builder::shutdown_timeout
+#[must_use = "a runtime does nothing until `block_on`"]
 pub struct Runtime {
     pub(crate) event_loop: Rc<EventLoop>,
     pub(crate) listener: Option<Listener>,
@@ -216,7 +217,7 @@ impl Drop for ListenerGuard {
 }
 
 /// Why [`Runtime::try_block_on`] has no output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunError {
     /// [`Handle::stop`](crate::Handle::stop) was called before the main task had ended.

@@ -1,8 +1,10 @@
 //! Signals as futures: Ctrl-C, SIGTERM and others.
 //!
-//! A signal may interrupt any instruction, so hardly anything may be done where it arrives. The
-//! old remedy, the *self-pipe trick*: the handler writes one byte into a socket, and whoever
-//! watches the other end hears of it in peace. The loop watches sockets anyway.
+//! A signal may interrupt any instruction, so a handler may do very little. The *self-pipe trick*
+//! moves the work elsewhere: the handler writes one byte into a socket, and the loop, which watches
+//! sockets anyway, reads it outside the handler.
+//!
+//! Needs the feature `signal`, which is on by default.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -27,12 +29,13 @@ use crate::reactor::source::Direction;
 
 /// Waits for Ctrl-C (SIGINT), counted from this call.
 ///
-/// From the first call on, Ctrl-C no longer ends the process; also not after the future is
-/// dropped.
+/// From the first call on, Ctrl-C no longer ends the process, even after the future has been
+/// dropped. Dropping the future stops listening.
 ///
 /// # Errors
 ///
-/// When the signal cannot be caught, and when no runtime is running on this thread.
+/// When the handler cannot be installed, when no runtime is running on this thread, and when the
+/// future is polled under another runtime.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +43,7 @@ use crate::reactor::source::Direction;
 ///
 /// popleft::run(async {
 ///     let pressed = timeout(Duration::from_millis(1), popleft::signal::ctrl_c()).await;
-///     assert!(pressed.is_err(), "nobody pressed it");
+///     assert!(pressed.is_err(), "it was not pressed");
 /// });
 /// ```
 #[track_caller]
@@ -48,26 +51,42 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
     once(SIGINT)
 }
 
-/// Waits for SIGTERM, by which a system asks a program to end, counted from this call.
+/// Waits for SIGTERM, with which the system asks a program to end, counted from this call.
 ///
-/// From the first call on, SIGTERM no longer ends the process.
+/// From the first call on, SIGTERM no longer ends the process, even after the future has been
+/// dropped. Dropping the future stops listening.
 ///
 /// # Errors
 ///
-/// When the signal cannot be caught, and when no runtime is running on this thread.
+/// When the handler cannot be installed, when no runtime is running on this thread, and when the
+/// future is polled under another runtime.
 #[track_caller]
 pub fn terminate() -> impl Future<Output = io::Result<()>> {
     once(SIGTERM)
 }
 
-/// Listens for the signal with this number from now on.
+/// Listens for the signal with this number, from this call on.
 ///
-/// From the first call on, the signal no longer does what it does to a process by itself.
+/// From the first call on, the signal no longer has its default effect on the process, even after
+/// the returned [`Signals`] has been dropped.
 ///
 /// # Errors
 ///
-/// When there is no such signal, when it may not be caught, and when no runtime is running on
-/// this thread.
+/// When there is no such signal, when it cannot be caught, and when no runtime is running on this
+/// thread.
+///
+/// ```
+/// use popleft::signal;
+///
+/// popleft::run(async {
+///     let hangups = signal::listen(1)?;
+///     // A server would reload its settings each time.
+///     let wait = popleft::time::timeout(std::time::Duration::from_millis(1), hangups.recv());
+///     assert!(wait.await.is_err(), "no SIGHUP was sent");
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub fn listen(signal: i32) -> io::Result<Signals> {
     if signal_hook::consts::FORBIDDEN.contains(&signal) {
         return Err(io::Error::new(
@@ -76,17 +95,17 @@ pub fn listen(signal: i32) -> io::Result<Signals> {
         ));
     }
     let world = current::event_loop().map(|event_loop| event_loop.tasks.world.clone());
-    let from = match world {
+    let origin = match world {
         Some(World::Simulated(simulation)) if is_known(signal) => {
-            From::Simulation(simulation.listen(signal))
+            Origin::Simulation(simulation.listen(signal))
         }
         Some(World::Simulated(_)) => return Err(Errno::INVAL.into()),
-        _ => From::System(Pipe::from(signal)?),
+        _ => Origin::System(Pipe::from(signal)?),
     };
-    Ok(Signals { from })
+    Ok(Signals { origin })
 }
 
-/// Whether the system has a signal with this number, where it is not asked itself.
+/// Whether the system has a signal with this number; for a simulation, which does not ask it.
 fn is_known(signal: i32) -> bool {
     // Real-time signals; those before them are the C library's own.
     let first_of_real_time = if cfg!(target_env = "musl") { 35 } else { 34 };
@@ -94,35 +113,39 @@ fn is_known(signal: i32) -> bool {
         || cfg!(target_os = "linux") && (first_of_real_time..65).contains(&signal)
 }
 
-/// Hears of a signal; see [`listen`]. Dropping it stops listening.
+/// A listener for one signal; see [`listen`].
+///
+/// Dropping it stops listening.
+#[must_use = "dropping it stops listening"]
 pub struct Signals {
-    from: From,
+    origin: Origin,
 }
 
-/// Where signals come from.
-enum From {
+/// Where the signals come from.
+enum Origin {
     System(Pipe),
     Simulation(Rc<dyn SignalStream>),
 }
 
 /// The end of the pipe that the loop watches.
 struct Pipe {
-    heard: Async<UnixStream>,
+    receiver: Async<UnixStream>,
     _registration: Registration,
 }
 
 impl Pipe {
     fn from(signal: i32) -> io::Result<Self> {
-        let (heard, told) = UnixStream::pair()?;
-        let heard = Async::new(heard)?;
-        let id = low_level::pipe::register(signal, told)?;
-        Ok(Pipe { heard, _registration: Registration { id } })
+        let (receiver, sender) = UnixStream::pair()?;
+        let receiver = Async::new(receiver)?;
+        let id = low_level::pipe::register(signal, sender)?;
+        Ok(Pipe { receiver, _registration: Registration { id } })
     }
 }
 
 impl Signals {
-    /// Waits until the signal has come since the last call. Several that come together may count
-    /// as one.
+    /// Waits until the signal has arrived at least once since the last call returned.
+    ///
+    /// Several signals that arrive together may count as one. Dropping the future loses none.
     ///
     /// # Errors
     ///
@@ -133,36 +156,36 @@ impl Signals {
     }
 
     async fn recv_at(&self, at: &'static Location<'static>) -> io::Result<()> {
-        match &self.from {
-            From::System(pipe) => pipe.heard.wait(Direction::Read, at).perform(empty).await,
-            From::Simulation(hearing) => {
-                poll_fn(|cx| heard(&**hearing, at, cx)).await;
+        match &self.origin {
+            Origin::System(pipe) => pipe.receiver.wait(Direction::Read, at).perform(drain).await,
+            Origin::Simulation(signals) => {
+                poll_fn(|cx| poll_signal(&**signals, at, cx)).await;
                 Ok(())
             }
         }
     }
 }
 
-/// Waits for a signal of a simulation as for one of the system's.
-fn heard(
-    hearing: &dyn SignalStream,
+/// Waits for a simulated signal, with the budget and the report of a wait for a real one.
+fn poll_signal(
+    signals: &dyn SignalStream,
     at: &'static Location<'static>,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     ready!(turn::consume_budget(cx));
-    let heard = hearing.poll_recv(cx);
-    if heard.is_pending() {
+    let polled = signals.poll_recv(cx);
+    if polled.is_pending() {
         turn::park_at(Why::Read, at);
     }
-    heard
+    polled
 }
 
-/// Reads all that the handler has written.
-fn empty(mut heard: &UnixStream) -> io::Result<()> {
+/// Reads everything that the handler has written.
+fn drain(mut receiver: &UnixStream) -> io::Result<()> {
     let mut bytes = [0; 64];
-    let mut length = heard.read(&mut bytes)?;
+    let mut length = receiver.read(&mut bytes)?;
     while length == bytes.len() {
-        length = heard.read(&mut bytes).unwrap_or(0);
+        length = receiver.read(&mut bytes).unwrap_or(0);
     }
     Ok(())
 }

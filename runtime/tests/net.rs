@@ -884,3 +884,65 @@ fn a_client_that_hangs_up_in_the_queue_does_not_end_the_listener() {
         assert!(accepted >= 1);
     });
 }
+
+#[test]
+fn reunited_halves_are_the_stream_again_and_shut_nothing_down() {
+    popleft::run(async {
+        let (client, mut peer) = pair().await;
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let (reader, writer) = client.into_split();
+        let addresses = |half: &TcpStream| (half.local_addr().unwrap(), half.peer_addr().unwrap());
+        assert_eq!(addresses(reader.as_ref()), (local, remote));
+        assert_eq!((writer.local_addr().unwrap(), writer.peer_addr().unwrap()), (local, remote));
+        let client = writer.reunite(reader).unwrap();
+        client.write_all(b"still open").await.unwrap();
+        drop(client);
+        let mut all = String::new();
+        peer.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "still open");
+    });
+}
+
+#[test]
+fn halves_of_two_streams_are_given_back_and_still_work() {
+    popleft::run(async {
+        let (one, mut peer) = pair().await;
+        let (other, mut other_peer) = pair().await;
+        let (reader, _writer) = one.into_split();
+        let (_reader, writer) = other.into_split();
+        let error = reader.reunite(writer).unwrap_err();
+        peer.write_all(b"in").unwrap();
+        let mut buffer = [0; 2];
+        error.reader.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"in");
+        error.writer.write_all(b"out").await.unwrap();
+        drop(error);
+        let mut all = String::new();
+        other_peer.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "out", "the writing half was dropped, so the direction has ended");
+    });
+}
+
+#[test]
+fn halves_peek_and_use_several_buffers() {
+    popleft::run(async {
+        let (client, mut peer) = pair().await;
+        let (reader, writer) = client.split();
+        let sent = writer.write_vectored(&[IoSlice::new(b"ab"), IoSlice::new(b"c")]).await;
+        assert_eq!(sent.unwrap(), 3);
+        let mut got = [0; 3];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"abc");
+        peer.write_all(b"xyz").unwrap();
+        let mut first = [0; 1];
+        assert_eq!(reader.peek(&mut first).await.unwrap(), 1);
+        assert_eq!(&first, b"x");
+        while reader.peek(&mut [0; 3]).await.unwrap() < 3 {
+            yield_now().await;
+        }
+        let (mut left, mut right) = ([0; 2], [0; 2]);
+        let mut buffers = [IoSliceMut::new(&mut left), IoSliceMut::new(&mut right)];
+        assert_eq!(reader.read_vectored(&mut buffers).await.unwrap(), 3);
+        assert_eq!((&left, &right), (b"xy", b"z\0"));
+    });
+}

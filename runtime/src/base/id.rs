@@ -6,13 +6,14 @@ use std::fmt;
 ///
 /// It prints as the number of tasks spawned before it: the main task is 0. It also holds the task's
 /// position in the table, so that finding a task takes no search. Numbers are used again after four
-/// thousand million spawns.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// thousand million spawns. Ids are ordered by their numbers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
+    /// The generation of the row, which is also the running number of the task. First, so that
+    /// ids are ordered as their tasks were spawned.
+    pub(crate) number: u32,
     /// The row of the table. Rows are reused.
     pub(crate) index: u32,
-    /// The generation of the row, which is also the running number of the task.
-    pub(crate) number: u32,
 }
 
 impl Id {

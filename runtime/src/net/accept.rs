@@ -19,16 +19,17 @@ use crate::time::Sleep;
 impl TcpListener {
     /// Waits for a connection and accepts it.
     ///
-    /// A listener outlives what happens to one connection:
+    /// Errors that do not concern the listener itself do not end it:
     ///
-    /// - The errors of the connection that would have been accepted (it was given up while it
-    ///   waited, a firewall forbids it, its network is down: all that accept(2) names) are passed
-    ///   over, and the next one is accepted at once.
+    /// - Errors of the connection that would have been accepted (it was closed while it waited, a
+    ///   firewall forbids it, its network is down: all that accept(2) lists) are skipped, and the
+    ///   next one is accepted at once.
     /// - After any other error, for example when the process or the system has no file descriptor
-    ///   or no memory left, it tries again in 50 ms, and says so on standard error, once for each
-    ///   kind of error in its life. Connections wait meanwhile. Many that are passed over in a row
-    ///   count as such an error too.
-    /// - A connection that was accepted but cannot be watched is closed, and the same is done.
+    ///   or no memory left, it tries again after 50 ms, and prints a warning to standard error, once
+    ///   for each kind of error. Connections wait meanwhile. Many skipped connections in a row count
+    ///   as such an error too.
+    /// - A connection that was accepted but cannot be watched is closed, and treated as such an
+    ///   error.
     ///
     /// Dropping the future loses no connection.
     ///
@@ -47,11 +48,13 @@ impl TcpListener {
 }
 
 /// The future of [`TcpListener::accept`].
+///
+/// Dropping it stops waiting and loses no connection.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Accept<'a> {
     pub(super) listener: &'a TcpListener,
     pub(super) wait: Wait<'a, ListeningSocket>,
-    /// Until it is over no connection is accepted.
+    /// While this lasts no connection is accepted.
     pub(super) pause: Option<Sleep>,
 }
 
@@ -75,7 +78,7 @@ impl Future for Accept<'_> {
                         setbacks.end();
                         return Poll::Ready(Ok((Stream::new(io), address)));
                     }
-                    // This connection is lost. The next one would be so too.
+                    // This connection is lost, and the next one would be too.
                     Err(error) => {
                         setbacks.warn_once(&error);
                         Next::Pause
@@ -109,7 +112,7 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    /// A listener whose calls fail as the script says; when it is at its end the last line counts.
+    /// A listener whose calls fail with the errors of a script; the last one is repeated.
     #[derive(Clone, Debug)]
     struct Scripted(Rc<(Cell<usize>, Vec<Errno>)>);
 
@@ -145,7 +148,7 @@ mod tests {
             assert_eq!(Errno::from_io_error(&error), Some(Errno::BADF));
             assert_eq!(scripted.0.0.get(), script.len());
             // The shortage came twice.
-            assert_eq!(listener.setbacks.told.borrow().len(), 2);
+            assert_eq!(listener.setbacks.warned.borrow().len(), 2);
         });
     }
 

@@ -1,44 +1,55 @@
 //! From names to addresses.
 //!
-//! Asking the system for a host's addresses may take seconds, and it blocks; so it is done on the
-//! thread pool. What is an address already needs no asking.
+//! Looking up a host may take seconds, and the system's call blocks; so it runs on the thread pool.
+//! An address needs no lookup.
 
 use std::future::Future;
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::panic::Location;
 
-use super::async_io::{no_runtime, simulated};
+use super::async_io::{no_runtime, simulated_network};
 use crate::current;
 use crate::offload::spawn_blocking_at;
-use crate::task::JoinError;
 
-/// What a connection can be made to: addresses, or `"host:port"`.
+/// Something that can be resolved to socket addresses: addresses, or `"host:port"`.
 ///
 /// Like [`std::net::ToSocketAddrs`], but resolving does not block.
-pub trait ToSocketAddrs {
-    /// The addresses, or the name that has to be looked up.
-    fn target(self) -> Target;
-}
-
-/// What [`ToSocketAddrs`] came down to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Addresses that are known.
-    Addresses(Vec<SocketAddr>),
-    /// `host:port`, to be looked up.
-    Name(String),
-}
-
-/// All addresses of `host`, for example of `"localhost:80"`. The lookup runs on the thread pool;
-/// in a simulated run the table of its network is asked instead.
 ///
-/// Dropping the future gives the lookup up: one that has begun runs on, and nobody hears of it.
+/// ```
+/// use popleft::net::{HostOrAddrs, ToSocketAddrs};
+/// use std::net::Ipv4Addr;
+///
+/// let known = (Ipv4Addr::LOCALHOST, 80).host_or_addrs();
+/// assert_eq!(known, HostOrAddrs::Addrs(vec!["127.0.0.1:80".parse().unwrap()]));
+/// let unknown = ("localhost", 80).host_or_addrs();
+/// assert_eq!(unknown, HostOrAddrs::Host("localhost:80".to_string()));
+/// ```
+pub trait ToSocketAddrs {
+    /// Returns the addresses, or the name that has to be looked up.
+    fn host_or_addrs(self) -> HostOrAddrs;
+}
+
+/// Socket addresses, or a name that has to be looked up; see [`ToSocketAddrs`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HostOrAddrs {
+    /// Addresses, which need no lookup.
+    Addrs(Vec<SocketAddr>),
+    /// `host:port`, to be looked up.
+    Host(String),
+}
+
+/// Resolves `host`, for example `"localhost:80"`, to all of its addresses.
+///
+/// The lookup runs on the thread pool; a simulated run uses the table of its network instead.
+///
+/// Dropping the future abandons the lookup: it still runs on the pool, and its result is dropped.
 ///
 /// # Errors
 ///
-/// When the name does not exist, is no `host:port`, or nobody answers; and when a name has to be
-/// looked up and no runtime is running on this thread.
+/// - When the name does not exist, is not of the form `host:port`, or cannot be looked up.
+/// - When a name has to be looked up and no runtime is running on this thread.
 ///
 /// ```
 /// popleft::run(async {
@@ -53,21 +64,21 @@ pub fn lookup_host<A: ToSocketAddrs>(
     resolve(host, Location::caller())
 }
 
-/// The same, for somebody who waits `at` this place.
+/// [`lookup_host`], with the place that reports show for the waiting task.
 pub(crate) async fn resolve(
     host: impl ToSocketAddrs,
     at: &'static Location<'static>,
 ) -> io::Result<Vec<SocketAddr>> {
-    match host.target() {
-        Target::Addresses(addresses) => Ok(addresses),
-        Target::Name(name) => {
-            if let Some(found) = simulated(|network| network.look_up(&name)) {
+    match host.host_or_addrs() {
+        HostOrAddrs::Addrs(addresses) => Ok(addresses),
+        HostOrAddrs::Host(name) => {
+            if let Some(found) = simulated_network(|network| network.look_up(&name)) {
                 return found;
             }
             if current::event_loop().is_none() {
                 return Err(no_runtime(&format!("look up {name:?}")));
             }
-            spawn_blocking_at(move || look_up(&name), at).await.map_err(lookup_failed)?
+            spawn_blocking_at(move || look_up(&name), at).await?
         }
     }
 }
@@ -80,87 +91,113 @@ fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(found.collect())
 }
 
-/// The lookup's own task ended without a result.
-fn lookup_failed(error: JoinError) -> io::Error {
-    io::Error::other(error)
-}
-
 impl ToSocketAddrs for SocketAddr {
-    fn target(self) -> Target {
-        Target::Addresses(vec![self])
+    fn host_or_addrs(self) -> HostOrAddrs {
+        HostOrAddrs::Addrs(vec![self])
     }
 }
 
 impl ToSocketAddrs for &SocketAddr {
-    fn target(self) -> Target {
-        (*self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        (*self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for SocketAddrV4 {
-    fn target(self) -> Target {
-        SocketAddr::from(self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        SocketAddr::from(self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for SocketAddrV6 {
-    fn target(self) -> Target {
-        SocketAddr::from(self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        SocketAddr::from(self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for (IpAddr, u16) {
-    fn target(self) -> Target {
-        SocketAddr::from(self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        SocketAddr::from(self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for (Ipv4Addr, u16) {
-    fn target(self) -> Target {
-        SocketAddr::from(self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        SocketAddr::from(self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for (Ipv6Addr, u16) {
-    fn target(self) -> Target {
-        SocketAddr::from(self).target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        SocketAddr::from(self).host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for &[SocketAddr] {
-    fn target(self) -> Target {
-        Target::Addresses(self.to_vec())
+    fn host_or_addrs(self) -> HostOrAddrs {
+        HostOrAddrs::Addrs(self.to_vec())
+    }
+}
+
+impl ToSocketAddrs for Vec<SocketAddr> {
+    fn host_or_addrs(self) -> HostOrAddrs {
+        HostOrAddrs::Addrs(self)
+    }
+}
+
+impl ToSocketAddrs for &Vec<SocketAddr> {
+    fn host_or_addrs(self) -> HostOrAddrs {
+        self.as_slice().host_or_addrs()
+    }
+}
+
+impl<const N: usize> ToSocketAddrs for [SocketAddr; N] {
+    fn host_or_addrs(self) -> HostOrAddrs {
+        HostOrAddrs::Addrs(Vec::from(self))
+    }
+}
+
+impl<const N: usize> ToSocketAddrs for &[SocketAddr; N] {
+    fn host_or_addrs(self) -> HostOrAddrs {
+        self.as_slice().host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for &str {
-    fn target(self) -> Target {
+    fn host_or_addrs(self) -> HostOrAddrs {
         match self.parse::<SocketAddr>() {
-            Ok(address) => address.target(),
-            Err(_) => Target::Name(self.to_string()),
+            Ok(address) => address.host_or_addrs(),
+            Err(_) => HostOrAddrs::Host(self.to_string()),
         }
     }
 }
 
 impl ToSocketAddrs for &String {
-    fn target(self) -> Target {
-        self.as_str().target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        self.as_str().host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for String {
-    fn target(self) -> Target {
-        self.as_str().target()
+    fn host_or_addrs(self) -> HostOrAddrs {
+        self.as_str().host_or_addrs()
     }
 }
 
 impl ToSocketAddrs for (&str, u16) {
-    fn target(self) -> Target {
+    fn host_or_addrs(self) -> HostOrAddrs {
         let (host, port) = self;
         match host.parse::<IpAddr>() {
-            Ok(ip) => (ip, port).target(),
-            Err(_) => Target::Name(format!("{host}:{port}")),
+            Ok(ip) => (ip, port).host_or_addrs(),
+            Err(_) => HostOrAddrs::Host(format!("{host}:{port}")),
         }
+    }
+}
+
+impl ToSocketAddrs for (String, u16) {
+    fn host_or_addrs(self) -> HostOrAddrs {
+        let (host, port) = self;
+        (host.as_str(), port).host_or_addrs()
     }
 }
 
@@ -171,30 +208,35 @@ mod tests {
     #[test]
     fn an_address_needs_no_lookup() {
         let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        let found = Target::Addresses(vec![address]);
-        assert_eq!("127.0.0.1:80".target(), found);
-        assert_eq!(String::from("127.0.0.1:80").target(), found);
-        assert_eq!(("127.0.0.1", 80).target(), found);
-        assert_eq!((Ipv4Addr::LOCALHOST, 80).target(), found);
-        assert_eq!(address.target(), found);
-        assert_eq!([address][..].target(), found);
-        let v6 = Target::Addresses(vec!["[::1]:80".parse().unwrap()]);
-        assert_eq!("[::1]:80".target(), v6);
-        assert_eq!(("::1", 80).target(), v6);
+        let found = HostOrAddrs::Addrs(vec![address]);
+        assert_eq!("127.0.0.1:80".host_or_addrs(), found);
+        assert_eq!(String::from("127.0.0.1:80").host_or_addrs(), found);
+        assert_eq!(("127.0.0.1", 80).host_or_addrs(), found);
+        assert_eq!((Ipv4Addr::LOCALHOST, 80).host_or_addrs(), found);
+        assert_eq!(address.host_or_addrs(), found);
+        assert_eq!([address][..].host_or_addrs(), found);
+        assert_eq!([address].host_or_addrs(), found);
+        assert_eq!((&[address]).host_or_addrs(), found);
+        assert_eq!((&vec![address]).host_or_addrs(), found);
+        assert_eq!(vec![address].host_or_addrs(), found);
+        assert_eq!((String::from("127.0.0.1"), 80).host_or_addrs(), found);
+        let v6 = HostOrAddrs::Addrs(vec!["[::1]:80".parse().unwrap()]);
+        assert_eq!("[::1]:80".host_or_addrs(), v6);
+        assert_eq!(("::1", 80).host_or_addrs(), v6);
     }
 
     #[test]
     fn a_name_is_looked_up_in_the_pool() {
-        let name = Target::Name("localhost:80".to_string());
-        assert_eq!("localhost:80".target(), name);
-        assert_eq!(("localhost", 80).target(), name);
+        let name = HostOrAddrs::Host("localhost:80".to_string());
+        assert_eq!("localhost:80".host_or_addrs(), name);
+        assert_eq!(("localhost", 80).host_or_addrs(), name);
         let found = crate::run(lookup_host("localhost:80")).unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback()));
         assert!(!found.is_empty());
     }
 
     #[test]
-    fn an_error_names_what_was_asked_for() {
+    fn an_error_names_the_host() {
         for wrong in ["no-port", "host:port", ""] {
             let error = crate::run(lookup_host(wrong)).unwrap_err();
             assert!(error.to_string().contains(&format!("{wrong:?}")), "{error}");

@@ -1,4 +1,4 @@
-//! A file descriptor that the loop watches, and the rule by which it is used.
+//! A file descriptor that the loop watches, and the rule for using it.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::ioctl_fionbio;
 
 use crate::base::event::{Event, Found, emit};
-use crate::base::network::{Network, Watchable, Watched};
+use crate::base::network::{self, Network, Watchable};
 use crate::base::place::{Place, Why};
 use crate::base::turn::{self, At};
 use crate::current;
@@ -21,20 +21,28 @@ use crate::reactor::nonblocking::Mode;
 use crate::reactor::source::{Direction, Source, Ticket};
 use crate::reactor::{Reactor, number_of};
 
-/// Any file descriptor that can be watched, with futures for its operations.
+/// What an [`Async`] can watch: anything with a file descriptor, and sockets of a simulated network.
 ///
-/// The typed sockets of [`net`](super) are made of this; use it for what they do not cover, such
-/// as pipes, terminals, or a socket of a foreign library.
+/// Implemented for every `T: AsFd + 'static`. This trait is sealed: it cannot be implemented
+/// outside of popleft.
+pub trait AsSource: network::Watched {}
+
+impl<T: network::Watched> AsSource for T {}
+
+/// A file descriptor that the loop watches, with futures for its operations.
+///
+/// The typed sockets of [`net`](super) are built on this; use it for what they do not cover, such
+/// as pipes, terminals, or sockets of other libraries.
 ///
 /// - It belongs to the runtime in which it was made. Using it under another one is an error.
 /// - Several tasks may wait for it at once; all are woken and try again.
-/// - Dropping it stops the watch and drops what it was made of, which closes the descriptor.
+/// - Dropping it stops watching and drops the value inside, which closes the descriptor.
 /// - While it is watched the descriptor is non-blocking, and so is every copy of it, in other
 ///   processes too: they share the open file. See [`Async::new`].
 /// - A forked child (`fork` without an `exec`) shares the loop's epoll instance with its parent, and
-///   what it closes or drops there is taken out of the parent's watch as well. Descriptors are
-///   closed on `exec`, so start other programs through [`std::process::Command`], and do not use a
-///   runtime, or what belongs to one, on both sides of a `fork`.
+///   a descriptor that it closes or drops is no longer watched for the parent either. Descriptors
+///   are closed on `exec`, so start other programs through [`std::process::Command`], and do not
+///   use a runtime, or what belongs to one, on both sides of a `fork`.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -55,7 +63,7 @@ pub struct Async<T> {
 }
 
 impl<T> Drop for Async<T> {
-    /// The watch ends here; the descriptor is closed after that, with the last field.
+    /// Stops watching; the descriptor is closed after that, with the last field.
     fn drop(&mut self) {
         self.reactor.deregister(self.source.key);
         let source = number_of(self.source.key);
@@ -64,51 +72,69 @@ impl<T> Drop for Async<T> {
 }
 
 impl<T: AsFd + 'static> Async<T> {
-    /// Has the loop watch `io`, and makes it non-blocking until the watch ends.
+    /// Makes the loop watch `io`, and makes `io` non-blocking while it is watched.
     ///
-    /// If it was blocking before, it is so again when this `Async` is dropped or taken apart
-    /// ([`Async::into_inner`]); if several watch the same file, when the last of them is. Meanwhile
-    /// every user of the same open file finds it non-blocking. For a terminal these are, as a rule,
-    /// the standard output and error of this program and the shell behind it: while the standard
-    /// input is watched, a `println!` of more than the terminal takes at once may fail with
+    /// If it was blocking before, it is made blocking again when this `Async` is dropped or taken
+    /// apart ([`Async::into_inner`]); if several watch the same file, when the last of them is.
+    /// Meanwhile the file is non-blocking for all its users. For a terminal these usually include
+    /// the standard output and error of this program and the shell that started it: while the
+    /// standard input is watched, a `println!` of more than the terminal takes at once may fail with
     /// [`WouldBlock`](io::ErrorKind::WouldBlock). If that matters, open `/dev/tty` anew, which
     /// shares nothing, or read on the thread pool ([`spawn_blocking`](crate::spawn_blocking)).
     ///
-    /// Its `as_fd` is asked when the watch begins, when somebody waits for room to write for the
-    /// first time, and when the watch ends; it has to name the same descriptor each time.
+    /// `io.as_fd()` is called when watching begins, when a task waits for room to write for the
+    /// first time, and when watching ends; it has to return the same descriptor each time.
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, when the system refuses to watch it (a regular
-    /// file, for example, is never "not ready"), when memory for the watch runs out, and in a
-    /// simulated run, which has no file descriptors.
+    /// - When no runtime is running on this thread.
+    /// - When the system refuses to watch it (a regular file, for example, is always ready) or has
+    ///   no memory left.
+    /// - In a simulated run, which has no file descriptors.
     pub fn new(io: T) -> io::Result<Self> {
         Async::watch_as(io, Mode::WhileWatched)
     }
 
-    /// Waits until there is something to read, or the end, or an error.
+    /// Waits until a read would return at once: bytes, the end, or an error.
     ///
-    /// It asks the system itself, and waits only if there is nothing. By the time somebody reads
-    /// there may be nothing again, if others read as well.
+    /// It calls poll(2) first, and waits only if nothing is ready. If other tasks read as well, a
+    /// read may still find nothing afterwards. Dropping the future stops waiting.
+    ///
+    /// # Errors
+    ///
+    /// When poll(2) fails, and when it is used under another runtime.
     #[track_caller]
     pub fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
         self.operation(Direction::Read, |io| is_ready(io, PollFlags::IN))
     }
 
-    /// Waits until there is room to write, or an error.
+    /// Waits until a write would return at once, because there is room or an error.
+    ///
+    /// It calls poll(2) first, and waits only if nothing is ready. Dropping the future stops
+    /// waiting.
+    ///
+    /// # Errors
+    ///
+    /// When poll(2) fails, and when it is used under another runtime.
     #[track_caller]
     pub fn writable(&self) -> impl Future<Output = io::Result<()>> + '_ {
         self.operation(Direction::Write, |io| is_ready(io, PollFlags::OUT))
     }
 
-    /// Calls `operation` until it returns something else than
+    /// Calls `operation` until it returns something other than
     /// [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between until the descriptor is
     /// readable.
     ///
-    /// `operation` may say so only when the system has: readiness is reported when it comes, not as
-    /// long as it lasts, and who would wait for what is there already might wait for ever.
+    /// `operation` may return `WouldBlock` only if the system has: readiness is edge-triggered, so
+    /// waiting while the descriptor is already readable may last for ever.
     ///
-    /// Dropping the future loses nothing that `operation` has not done.
+    /// Dropping the future stops waiting; `operation` has then only returned `WouldBlock`, if it was
+    /// called at all.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, except `WouldBlock` and `Interrupted`, and when it is used under
+    /// another runtime.
     #[track_caller]
     pub fn read_with<R, F>(&self, operation: F) -> Operation<'_, T, F>
     where
@@ -117,7 +143,29 @@ impl<T: AsFd + 'static> Async<T> {
         self.operation(Direction::Read, operation)
     }
 
-    /// The same for what waits until the descriptor is writable.
+    /// Calls `operation` until it returns something other than
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock), waiting in between until the descriptor is
+    /// writable.
+    ///
+    /// See [`read_with`](Async::read_with) for when `operation` may return `WouldBlock`, and for
+    /// dropping the future.
+    ///
+    /// # Errors
+    ///
+    /// Those of `operation`, except `WouldBlock` and `Interrupted`, and when it is used under
+    /// another runtime.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use popleft::net::Async;
+    ///
+    /// popleft::run(async {
+    ///     let (_reader, writer) = std::io::pipe().unwrap();
+    ///     let writer = Async::new(writer).unwrap();
+    ///     let length = writer.write_with(|mut pipe| pipe.write(b"hello")).await.unwrap();
+    ///     assert_eq!(length, 5);
+    /// });
+    /// ```
     #[track_caller]
     pub fn write_with<R, F>(&self, operation: F) -> Operation<'_, T, F>
     where
@@ -127,8 +175,8 @@ impl<T: AsFd + 'static> Async<T> {
     }
 }
 
-impl<T: Watched> Async<T> {
-    /// Has the loop watch `io`, which is non-blocking already.
+impl<T: AsSource> Async<T> {
+    /// Makes the loop watch `io`, which is non-blocking already.
     pub(super) fn watch(io: T) -> io::Result<Self> {
         Async::watch_as(io, Mode::AsItIs)
     }
@@ -148,7 +196,8 @@ impl<T: Watched> Async<T> {
         self.reactor.is_running_here()
     }
 
-    /// Ends the watch and returns the descriptor, blocking or not as it came to [`Async::new`].
+    /// Stops watching and returns the value inside, blocking or not as it was before
+    /// [`Async::new`].
     pub fn into_inner(self) -> T {
         let source = self.source.clone();
         drop(self);
@@ -170,9 +219,9 @@ impl<T: Watched> Async<T> {
         Wait { io: self, direction, ticket: None, at }
     }
 
-    /// The rule: try; if it would block, wait for a report and try again.
+    /// The rule: try; if it would block, wait until the reactor reports readiness and try again.
     ///
-    /// `place` is asked only when the task parks.
+    /// `place` is called only when the task parks.
     #[inline]
     pub(super) fn poll_with<R>(
         &self,
@@ -224,7 +273,7 @@ impl<T: Watched> Async<T> {
         Event::Io { source, task: turn::task_if_any(), way: why_of(direction), found, at }
     }
 
-    /// A read of a stream got less than it had room for.
+    /// A read of a stream filled only part of its buffer.
     #[inline]
     pub(super) fn note_short_read(&self) {
         self.source.note_short_read();
@@ -239,7 +288,7 @@ impl<T: Watched> Async<T> {
 }
 
 impl<T> Async<T> {
-    /// The descriptor itself, for settings and for what never blocks.
+    /// Returns the value inside, for settings and for calls that never block.
     pub fn get_ref(&self) -> &T {
         self.source.io()
     }
@@ -264,16 +313,16 @@ fn why_of(direction: Direction) -> Why {
     }
 }
 
-/// TaskRef holds the ticket of a wait.
+/// What holds the ticket of a wait.
 pub(super) enum Holder<'a> {
-    /// A future, which gives it back when it is dropped.
+    /// A future, which stops waiting when it is dropped.
     Future(&'a mut Option<Ticket>),
-    /// A poll through a trait has none to hold.
+    /// A poll through `AsyncRead` or `AsyncWrite`, which nothing would cancel.
     Nobody,
 }
 
-/// Asks the running loop's network, if its world has one that is simulated.
-pub(super) fn simulated<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
+/// Calls `ask` with the simulated network of the running loop, if it has one.
+pub(super) fn simulated_network<R>(ask: impl FnOnce(&dyn Network) -> R) -> Option<R> {
     current::event_loop()?.tasks.world.network().map(ask)
 }
 
@@ -285,7 +334,7 @@ pub(super) fn require_kernel() -> io::Result<()> {
     }
 }
 
-/// What is to be done needs a runtime, and there is none.
+/// The error of an operation that needs a runtime, where none is running.
 #[cold]
 pub(super) fn no_runtime(what: &str) -> io::Error {
     io::Error::other(format!("cannot {what}: no runtime is running on this thread"))
@@ -298,7 +347,7 @@ pub(super) fn wrong_runtime() -> io::Error {
     )
 }
 
-/// Asks the system whether `io` is ready now.
+/// Asks the system whether `io` is ready now; an error of `WouldBlock` if not.
 fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
     let mut polled = [PollFd::new(io, interest)];
     match rustix::event::poll(&mut polled, Some(&Timespec::default()))? {
@@ -313,34 +362,34 @@ fn is_ready(io: &impl AsFd, interest: PollFlags) -> io::Result<()> {
 ///
 /// When the socket is simulated.
 #[track_caller]
-pub(super) fn descriptor_of<T: Watched>(socket: &T) -> BorrowedFd<'_> {
+pub(super) fn descriptor_of<T: AsSource>(socket: &T) -> BorrowedFd<'_> {
     match socket.watchable() {
         Watchable::Descriptor(fd) => fd,
         Watchable::Simulated(_) => panic!("a simulated socket has no file descriptor"),
     }
 }
 
-/// Says why a simulated socket cannot be handed out as one of the system's.
+/// Panics because a simulated socket cannot be returned as one of the standard library.
 #[cold]
 #[track_caller]
 pub(super) fn panic_simulated() -> ! {
     panic!("a simulated socket cannot be made into one of the standard library")
 }
 
-/// Makes a socket that somebody else has made non-blocking, for good.
+/// Makes a socket non-blocking for good. It was made elsewhere; ours are non-blocking from the start.
 pub(super) fn make_nonblocking(socket: &impl AsFd) -> io::Result<()> {
     Ok(ioctl_fionbio(socket, true)?)
 }
 
-/// One future's wait for one direction of a source, given up when it is dropped.
-pub(crate) struct Wait<'a, T: Watched> {
+/// One future's wait for one direction of a source; dropping it stops waiting.
+pub(crate) struct Wait<'a, T: AsSource> {
     pub(super) io: &'a Async<T>,
     direction: Direction,
     ticket: Option<Ticket>,
     pub(super) at: &'static Location<'static>,
 }
 
-impl<T: Watched> Wait<'_, T> {
+impl<T: AsSource> Wait<'_, T> {
     #[inline]
     pub(super) fn poll<R>(
         &mut self,
@@ -351,7 +400,7 @@ impl<T: Watched> Wait<'_, T> {
         self.io.poll_with(self.direction, Holder::Future(&mut self.ticket), cx, place, operation)
     }
 
-    /// One operation from beginning to end, for `async` functions.
+    /// Performs one operation, for `async` functions.
     pub(crate) async fn perform<R>(
         mut self,
         mut operation: impl FnMut(&T) -> io::Result<R>,
@@ -360,7 +409,7 @@ impl<T: Watched> Wait<'_, T> {
     }
 }
 
-impl<T: Watched> Drop for Wait<'_, T> {
+impl<T: AsSource> Drop for Wait<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.io.stop_waiting(self.direction, &mut self.ticket);
@@ -369,17 +418,17 @@ impl<T: Watched> Drop for Wait<'_, T> {
 
 /// The future of one operation that may have to wait for its descriptor.
 ///
-/// Dropping it gives up the wait; the operation was done either wholly or not at all.
+/// Dropping it before it is ready stops waiting; the operation has then had no effect.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Operation<'a, T: Watched, F> {
+pub struct Operation<'a, T: AsSource, F> {
     wait: Wait<'a, T>,
     operation: F,
-    /// There is nothing to wait for.
+    /// The operation never has to wait.
     is_ready: bool,
 }
 
-impl<T: Watched, F> Operation<'_, T, F> {
-    /// One that has nothing to wait for when `is_ready`: it is called once, whatever was reported.
+impl<T: AsSource, F> Operation<'_, T, F> {
+    /// If `is_ready`, calls the operation once without waiting for readiness.
     pub(super) fn ready_if(mut self, is_ready: bool) -> Self {
         self.is_ready = is_ready;
         self
@@ -387,11 +436,11 @@ impl<T: Watched, F> Operation<'_, T, F> {
 }
 
 // The operation is called, never pinned.
-impl<T: Watched, F> Unpin for Operation<'_, T, F> {}
+impl<T: AsSource, F> Unpin for Operation<'_, T, F> {}
 
 impl<T, F, R> Future for Operation<'_, T, F>
 where
-    T: Watched,
+    T: AsSource,
     F: FnMut(&T) -> io::Result<R>,
 {
     type Output = io::Result<R>;
@@ -407,7 +456,7 @@ where
     }
 }
 
-impl<T: Watched, F> fmt::Debug for Operation<'_, T, F> {
+impl<T: AsSource, F> fmt::Debug for Operation<'_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operation").finish_non_exhaustive()
     }

@@ -1,17 +1,18 @@
 //! Sockets whose operations are futures.
 //!
-//! Everything here is [`Async<T>`]: a non-blocking file descriptor that the loop watches, and one
-//! rule: try the system call; if it would block, wait for the reactor's report and try again. In a
-//! simulated run TCP goes over the simulated network instead, by the same rule.
+//! Everything here is built on [`Async<T>`]: a non-blocking file descriptor that the loop watches,
+//! and one rule: try the system call; if it would block, wait until the reactor reports readiness
+//! and try again. In a simulated run TCP uses the simulated network instead, by the same rule.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `async_io.rs` | `Async<T>` and the rule |
-//! | `stream.rs` | reading and writing, the same for TCP and Unix sockets; the two halves |
+//! | `stream.rs` | reading and writing, for TCP and Unix sockets alike |
+//! | `halves.rs` | the reading and the writing half of a stream |
 //! | `tcp.rs` | `TcpListener`, and connecting |
 //! | `accept.rs` | accepting |
-//! | `setbacks.rs` | which errors a listener outlives |
-//! | `socket.rs` | what is inside these: the system's socket, or a simulated one |
+//! | `setbacks.rs` | which errors end a listener and which do not |
+//! | `socket.rs` | the socket inside: the system's, or a simulated one |
 //! | `unix.rs` | `UnixStream` |
 //! | `address.rs` | host names |
 //!
@@ -20,6 +21,7 @@
 mod accept;
 mod address;
 mod async_io;
+mod halves;
 mod setbacks;
 mod socket;
 mod stream;
@@ -28,9 +30,10 @@ mod unix;
 
 pub use accept::Accept;
 pub(crate) use address::resolve;
-pub use address::{Target, ToSocketAddrs, lookup_host};
-pub use async_io::{Async, Operation};
+pub use address::{HostOrAddrs, ToSocketAddrs, lookup_host};
+pub use async_io::{AsSource, Async, Operation};
+pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub(crate) use setbacks::{PAUSE, Setbacks};
-pub use stream::{OwnedReadHalf, OwnedWriteHalf, ReadExact, ReadHalf, Stream, WriteAll, WriteHalf};
+pub use stream::{ReadExact, Socket, Stream, WriteAll};
 pub use tcp::{ListenOptions, TcpListener, TcpStream};
 pub use unix::UnixStream;

@@ -1,9 +1,9 @@
-//! Which errors a listener outlives.
+//! Which errors end a listener and which do not.
 //!
-//! A call of accept hands out the errors of the connection that it would have returned: a client
-//! that has gone, a firewall, a network that is down. One client's error must not end the service
-//! for all the others; nor must a shortage, which ends when somebody gives something back. So a
-//! listener gives up only when it is the listener that cannot be used.
+//! accept(2) returns the errors of the connection that it would have accepted: a client that has
+//! gone, a firewall, a network that is down. One client's error must not end the service for all
+//! the others; nor must a shortage of descriptors or memory, which passes. So a listener returns an
+//! error only when the listener itself is unusable.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write as _};
@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How long a listener waits after an error that would come again at once.
+/// How long a listener waits after an error that would recur at once.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
-/// So many connections are passed over in a row before the listener pauses all the same.
+/// After this many skipped connections in a row the listener pauses.
 pub(super) const PASSED_OVER: u32 = 128;
 
-/// The errors of one connection, as accept(2) lists them: the next one may be a good one.
+/// The errors of a single connection, as accept(2) lists them: the next one may succeed.
 pub(super) const OF_A_CONNECTION: &[Errno] = &[
     Errno::CONNABORTED,
     Errno::PROTO,
@@ -35,7 +35,7 @@ pub(super) const OF_A_CONNECTION: &[Errno] = &[
     Errno::INTR,
 ];
 
-/// The listener is none: no later call can succeed.
+/// The errors of the listener itself: no later call can succeed.
 const OF_THE_LISTENER: &[Errno] = &[Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::FAULT];
 
 /// What a listener does after an error.
@@ -49,24 +49,24 @@ pub(super) enum Next {
     GiveUp,
 }
 
-/// `None`: the error is not one of the system's.
+/// `None` means an error that is not the system's.
 fn next_after(errno: Option<Errno>) -> Next {
     match errno {
         Some(errno) if OF_A_CONNECTION.contains(&errno) => Next::Again,
         Some(errno) if OF_THE_LISTENER.contains(&errno) => Next::GiveUp,
-        // Shortages, and what nobody has thought of.
+        // Shortages, and errors that are not listed.
         Some(_) => Next::Pause,
         None => Next::GiveUp,
     }
 }
 
-/// What a listener remembers of its errors.
+/// What a listener remembers about its errors.
 #[derive(Default)]
 pub(crate) struct Setbacks {
-    /// How many connections were passed over since one was accepted.
+    /// How many connections were skipped since the last one that was accepted.
     passed_over: Cell<u32>,
-    /// What has been said, each once in the listener's life.
-    pub(super) told: RefCell<Vec<String>>,
+    /// The errors that have been printed, each once per listener.
+    pub(super) warned: RefCell<Vec<String>>,
 }
 
 impl Setbacks {
@@ -94,15 +94,15 @@ impl Setbacks {
         self.passed_over.set(0);
     }
 
-    /// Says once for each text that a connection was not accepted, and why.
+    /// Prints that a connection was not accepted and why, once for each text.
     pub(crate) fn warn_once(&self, error: &io::Error) {
         let text = error.to_string();
-        let mut told = self.told.borrow_mut();
-        if !told.contains(&text) {
+        let mut warned = self.warned.borrow_mut();
+        if !warned.contains(&text) {
             let line = format!("popleft: cannot accept a connection: {text}; trying again\n");
-            // If standard error is gone there is nobody to tell.
+            // If standard error is closed the warning cannot be shown.
             let _ = io::stderr().write_all(line.as_bytes());
-            told.push(text);
+            warned.push(text);
         }
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_one_connection_ends_no_listener() {
+    fn an_error_of_one_connection_does_not_end_the_listener() {
         for errno in OF_A_CONNECTION {
             assert_eq!(next_after(Some(*errno)), Next::Again, "{errno}");
         }
@@ -122,7 +122,7 @@ mod tests {
         for errno in OF_THE_LISTENER {
             assert_eq!(next_after(Some(*errno)), Next::GiveUp, "{errno}");
         }
-        // Whatever number a system may come up with.
+        // Any other number that a system may use.
         for raw in 1..200 {
             let errno = Errno::from_raw_os_error(raw);
             let is_listed = OF_THE_LISTENER.contains(&errno);

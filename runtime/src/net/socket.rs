@@ -1,7 +1,7 @@
 //! The sockets inside TCP streams and listeners: the system's, or those of a simulated network.
 //!
-//! Which of the two it is depends on the world that the running loop lives in, is decided when the
-//! socket is made, and shows nowhere else: here every call of one goes to the one or the other.
+//! The running loop decides which of the two is used, when the socket is made. No other file sees
+//! the difference: the types here forward every call to the one or the other.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
@@ -10,11 +10,11 @@ use std::net::{self, Shutdown, SocketAddr};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol};
 
-use super::async_io::{panic_simulated, simulated};
+use super::async_io::{panic_simulated, simulated_network};
 use super::stream::sealed::{Bytes, Socket};
 use crate::base::network::{Connection, Listen, Listener, Watchable, Watched};
 
-/// A TCP connection in whichever world.
+/// A TCP connection of the system or of a simulated network.
 pub enum TcpSocket {
     System(net::TcpStream),
     Simulated(Box<dyn Connection>),
@@ -23,7 +23,7 @@ pub enum TcpSocket {
 impl TcpSocket {
     /// A socket that begins to connect to `address`.
     pub(super) fn connecting_to(address: SocketAddr) -> io::Result<TcpSocket> {
-        if let Some(connection) = simulated(|network| network.connect(address)) {
+        if let Some(connection) = simulated_network(|network| network.connect(address)) {
             return connection.map(TcpSocket::Simulated);
         }
         let socket = new_socket(Domain::for_address(address), Some(Protocol::TCP))?;
@@ -161,7 +161,7 @@ impl fmt::Debug for TcpSocket {
     }
 }
 
-/// A listening TCP socket in whichever world.
+/// A listening TCP socket of the system or of a simulated network.
 pub(super) enum ListeningSocket {
     System(net::TcpListener),
     Simulated(Box<dyn Listener>),
@@ -170,7 +170,7 @@ pub(super) enum ListeningSocket {
 impl ListeningSocket {
     /// One that listens on `address` in the simulated network, if the running loop has one.
     pub(super) fn simulated(address: SocketAddr, asked: Listen) -> Option<io::Result<Self>> {
-        let listener = simulated(|network| network.listen(address, asked))?;
+        let listener = simulated_network(|network| network.listen(address, asked))?;
         Some(listener.map(ListeningSocket::Simulated))
     }
 
@@ -281,12 +281,12 @@ mod made {
 use made::accept;
 pub(super) use made::{new_pair, new_socket};
 
-// ===== what a stream asks of the sockets of the standard library =================================
+// ===== the calls of the standard library's sockets =============================================
 
 macro_rules! bytes_of {
-    ($socket:ty, $is_a_queue:literal) => {
+    ($socket:ty, $short_read_means_empty:literal) => {
         impl Bytes for $socket {
-            const SHORT_READ_MEANS_EMPTY: bool = $is_a_queue;
+            const SHORT_READ_MEANS_EMPTY: bool = $short_read_means_empty;
 
             #[inline]
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -314,14 +314,14 @@ bytes_of!(net::TcpStream, true);
 bytes_of!(std::os::unix::net::UnixStream, false);
 
 impl Socket for net::TcpStream {
-    type Held = TcpSocket;
+    type Inner = TcpSocket;
 
-    fn hold(self) -> TcpSocket {
+    fn into_inner(self) -> TcpSocket {
         TcpSocket::System(self)
     }
 
-    fn release(held: TcpSocket) -> Self {
-        match held {
+    fn from_inner(inner: TcpSocket) -> Self {
+        match inner {
             TcpSocket::System(socket) => socket,
             TcpSocket::Simulated(_) => panic_simulated(),
         }
@@ -329,13 +329,13 @@ impl Socket for net::TcpStream {
 }
 
 impl Socket for std::os::unix::net::UnixStream {
-    type Held = Self;
+    type Inner = Self;
 
-    fn hold(self) -> Self {
+    fn into_inner(self) -> Self {
         self
     }
 
-    fn release(held: Self) -> Self {
-        held
+    fn from_inner(inner: Self) -> Self {
+        inner
     }
 }

@@ -1,4 +1,4 @@
-//! Streams of bytes: reading, writing and the two halves, the same for TCP and Unix sockets.
+//! Streams of bytes: reading and writing, for TCP and Unix sockets alike.
 
 use std::fmt;
 use std::future::Future;
@@ -7,7 +7,6 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
@@ -18,19 +17,37 @@ use crate::base::place::Place;
 use crate::base::turn;
 use crate::reactor::source::Direction;
 
-/// A connection: a stream of bytes each direction. [`TcpStream`](super::TcpStream) and
-/// [`UnixStream`](super::UnixStream) are this with the system's socket inside.
+/// A connection: a stream of bytes in each direction.
 ///
-/// Its methods take `&self`: one task may read while another writes. It also implements
-/// `AsyncRead` and `AsyncWrite`, for libraries that ask for them.
+/// [`TcpStream`](super::TcpStream) and [`UnixStream`](super::UnixStream) are this type with the
+/// system's socket inside. Its methods take `&self`: one task may read while another writes. It
+/// also implements `AsyncRead` and `AsyncWrite` of `futures-io`, for libraries that require them.
 ///
-/// Dropping it closes the connection. If bytes that were received have not been read, TCP then
-/// resets it, and the other side may lose the last bytes that were sent.
+/// Dropping it closes the connection. If received bytes have not been read, TCP then resets the
+/// connection, and the other side may lose the last bytes that were sent.
+///
+/// ```
+/// use popleft::net::UnixStream;
+/// use std::net::Shutdown;
+///
+/// popleft::run(async {
+///     let (left, right) = UnixStream::pair()?;
+///     left.write_all(b"hello").await?;
+///     left.shutdown(Shutdown::Write)?;
+///     let mut buffer = [0; 16];
+///     assert_eq!(right.read(&mut buffer).await?, 5);
+///     assert_eq!(right.read(&mut buffer).await?, 0, "the end");
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Stream<T: Socket> {
-    io: Async<T::Held>,
+    io: Async<T::Inner>,
 }
 
-/// The system's sockets that a [`Stream`] can hold.
+/// The standard library's sockets that a [`Stream`] can hold: TCP and Unix streams.
+///
+/// This trait is sealed: it cannot be implemented outside of popleft.
 pub trait Socket: AsFd + fmt::Debug + Sized + sealed::Socket + 'static {}
 
 use sealed::Bytes;
@@ -45,18 +62,18 @@ pub(super) mod sealed {
 
     use crate::base::network::Watched;
 
-    /// A system's socket, and what a stream holds in its place: the same, or one that may as well
-    /// be simulated.
+    /// A socket of the standard library, and the type that a stream stores for it: the same, or
+    /// one that may also be simulated.
     pub trait Socket: Sized {
-        type Held: Bytes + Debug + Watched;
+        type Inner: Bytes + Debug + Watched;
 
-        fn hold(self) -> Self::Held;
-        fn release(held: Self::Held) -> Self;
+        fn into_inner(self) -> Self::Inner;
+        fn from_inner(inner: Self::Inner) -> Self;
     }
 
-    /// What sockets have in common and the standard library has no trait for.
+    /// The calls that sockets have in common, for which the standard library has no trait.
     pub trait Bytes {
-        /// Whether a read that gets less than it has room for has emptied the socket.
+        /// Whether a read that fills only part of the buffer has emptied the socket.
         const SHORT_READ_MEANS_EMPTY: bool;
 
         fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
@@ -67,8 +84,8 @@ pub(super) mod sealed {
     }
 }
 
-/// Receives. A short read is told to the reactor: of a socket that is nothing but a queue of bytes,
-/// the system gave all that it had.
+/// Receives, and reports a short read to the reactor: if the socket is just a queue of bytes, a
+/// short read means that the queue is empty.
 #[inline]
 fn receive<T: Bytes + Watched>(io: &Async<T>, socket: &T, buffer: &mut [u8]) -> io::Result<usize> {
     let length = socket.receive(buffer)?;
@@ -87,80 +104,107 @@ fn are_empty(buffers: &[IoSliceMut<'_>]) -> bool {
 }
 
 impl<T: Socket> Stream<T> {
-    pub(super) fn new(io: Async<T::Held>) -> Self {
+    pub(super) fn new(io: Async<T::Inner>) -> Self {
         Stream { io }
     }
 
-    /// Has the loop watch a socket of the standard library, which is made non-blocking.
+    /// Makes the loop watch a socket of the standard library, and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, when the system refuses to watch it, and in a
-    /// simulated run, which has no sockets of the system.
+    /// When no runtime is running on this thread, when the system refuses to watch the socket, and
+    /// in a simulated run, which has no sockets of the system.
     pub fn from_std(socket: T) -> io::Result<Self> {
         make_nonblocking(&socket)?;
-        Async::watch(socket.hold()).map(Stream::new)
+        Async::watch(socket.into_inner()).map(Stream::new)
     }
 
-    /// Ends the watch and returns the system's socket. It stays non-blocking.
+    /// Stops watching the socket and returns it as the standard library's. It stays non-blocking.
     ///
     /// # Panics
     ///
     /// When the socket is simulated.
     #[track_caller]
     pub fn into_std(self) -> T {
-        T::release(self.io.into_inner())
+        T::from_inner(self.io.into_inner())
     }
 
-    /// Reads what there is, at most as much as `buffer` holds, waiting until there is something.
-    /// Returns how much it was; 0 is the end: the other side sends no more. Into an empty buffer it
-    /// reads nothing, at once.
+    /// Reads received bytes into `buffer`, waiting until there are some.
     ///
-    /// Dropping the future loses no bytes.
+    /// Returns how many bytes it read; 0 means that the other side will send no more, or that
+    /// `buffer` is empty. Dropping the future loses no bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has failed, for example because the other side has reset it, and when it
+    /// is used under another runtime.
     #[track_caller]
     pub fn read<'a>(
         &'a self,
         buffer: &'a mut [u8],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
-        // The system would have a read of nothing wait until something is there.
+        // The system's read into an empty buffer would wait until bytes arrive.
         let is_empty = buffer.is_empty();
-        let read = move |io: &T::Held| if is_empty { Ok(0) } else { receive(&self.io, io, buffer) };
+        let read =
+            move |io: &T::Inner| if is_empty { Ok(0) } else { receive(&self.io, io, buffer) };
         self.io.operation(Direction::Read, read).ready_if(is_empty)
     }
 
-    /// The same into several buffers, one after the other.
+    /// Reads received bytes into several buffers, filling one after the other, and waits until
+    /// there are some.
+    ///
+    /// Returns how many bytes it read; 0 means that the other side will send no more, or that all
+    /// buffers are empty. Dropping the future loses no bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Stream::read).
     #[track_caller]
     pub fn read_vectored<'a>(
         &'a self,
         buffers: &'a mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> + 'a {
         let is_empty = are_empty(buffers);
-        let read = move |io: &T::Held| if is_empty { Ok(0) } else { io.receive_vectored(buffers) };
+        let read = move |io: &T::Inner| if is_empty { Ok(0) } else { io.receive_vectored(buffers) };
         self.io.operation(Direction::Read, read).ready_if(is_empty)
     }
 
     /// Reads until `buffer` is full.
     ///
-    /// Dropping the future loses what it has read so far.
+    /// Dropping the future loses the bytes that it has read so far.
     ///
     /// # Errors
     ///
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before that.
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when the stream ends before that, and the
+    /// errors of [`read`](Stream::read).
     #[track_caller]
     pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
         ReadExact { wait: self.io.wait(Direction::Read, Location::caller()), rest: buffer }
     }
 
-    /// Writes as much of `bytes` as there is room for, waiting until there is some. Returns how
-    /// much it was.
+    /// Writes as many of `bytes` as the system has room for, waiting until there is some.
     ///
-    /// The bytes are then in the system's hands; that the other side has them is not said.
+    /// Returns how many bytes it wrote. The system sends them later: the other side may not have
+    /// received them yet. Dropping the future before it is ready means that nothing was written.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has failed or this direction has been shut down, and when it is used
+    /// under another runtime.
     #[track_caller]
     pub fn write<'a>(&'a self, bytes: &'a [u8]) -> impl Future<Output = io::Result<usize>> + 'a {
         self.io.operation(Direction::Write, |socket| socket.send(bytes))
     }
 
-    /// The same from several buffers, one after the other.
+    /// Writes as many bytes of several buffers, one after the other, as the system has room for,
+    /// waiting until there is some.
+    ///
+    /// Returns how many bytes it wrote. Dropping the future before it is ready means that nothing
+    /// was written.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Stream::write).
     #[track_caller]
     pub fn write_vectored<'a>(
         &'a self,
@@ -169,42 +213,40 @@ impl<T: Socket> Stream<T> {
         self.io.operation(Direction::Write, |socket| socket.send_vectored(buffers))
     }
 
-    /// Writes all of `bytes`, waiting for room as often as it must: a slow reader holds the writer
-    /// back.
+    /// Writes all of `bytes`, waiting for room as often as necessary: a slow reader slows down the
+    /// writer.
     ///
-    /// Dropping the future leaves some of them written.
+    /// Dropping the future may leave some of them written.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteZero`](io::ErrorKind::WriteZero) when the system accepts no bytes, and the errors of
+    /// [`write`](Stream::write).
     #[track_caller]
     pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
         WriteAll { wait: self.io.wait(Direction::Write, Location::caller()), rest: bytes }
     }
 
-    /// Ends one direction or both. After [`Shutdown::Write`] the other side reads the end. After
-    /// [`Shutdown::Read`] who reads here, now or later, gets what has been received and then the
-    /// end.
+    /// Shuts down one direction or both.
+    ///
+    /// After [`Shutdown::Write`] the other side reads the end of the stream. After
+    /// [`Shutdown::Read`] reads on this side, also those that are waiting, return the bytes that
+    /// have been received and then the end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) when the connection has been reset.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.io.get_ref().shut_down(how)
     }
 
-    /// The two directions, for two futures of one task.
-    pub fn split(&self) -> (ReadHalf<'_, T>, WriteHalf<'_, T>) {
-        (ReadHalf { stream: self }, WriteHalf { stream: self })
-    }
-
-    /// The two directions, for two tasks. The connection is closed when both are dropped; dropping
-    /// the writing half ends that direction before.
-    pub fn into_split(self) -> (OwnedReadHalf<T>, OwnedWriteHalf<T>) {
-        let stream = Rc::new(self);
-        let reading = OwnedReadHalf { stream: stream.clone() };
-        (reading, OwnedWriteHalf { stream })
-    }
-
-    pub(super) fn io(&self) -> &Async<T::Held> {
+    pub(super) fn io(&self) -> &Async<T::Inner> {
         &self.io
     }
 
-    /// `AsyncWrite::close`. After a reset nothing is connected any more, so nothing is left to be
-    /// closed; whoever closes politely at the end of a conversation is not told of that.
-    fn close(&self) -> io::Result<()> {
+    /// `AsyncWrite::close`. After a reset nothing is left to be closed, which is no error for a
+    /// caller that closes at the end of a conversation.
+    pub(super) fn close(&self) -> io::Result<()> {
         match self.shutdown(Shutdown::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
@@ -214,7 +256,7 @@ impl<T: Socket> Stream<T> {
     fn poll_read_with<R>(
         &self,
         cx: &Context<'_>,
-        operation: impl FnMut(&T::Held) -> io::Result<R>,
+        operation: impl FnMut(&T::Inner) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::VIA_ASYNC_READ;
         self.io.poll_with(Direction::Read, Holder::Nobody, cx, place, operation)
@@ -223,14 +265,14 @@ impl<T: Socket> Stream<T> {
     fn poll_write_with<R>(
         &self,
         cx: &Context<'_>,
-        operation: impl FnMut(&T::Held) -> io::Result<R>,
+        operation: impl FnMut(&T::Inner) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         let place = || Place::VIA_ASYNC_WRITE;
         self.io.poll_with(Direction::Write, Holder::Nobody, cx, place, operation)
     }
 }
 
-/// A simulated socket has no file descriptor: there this panics.
+/// Panics for a simulated socket, which has no file descriptor.
 impl<T: Socket> AsFd for Stream<T> {
     #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -244,12 +286,14 @@ impl<T: Socket> fmt::Debug for Stream<T> {
     }
 }
 
-// ===== futures that go on over several operations ===============================================
+// ===== futures of several operations ============================================================
 
 /// The future of [`Stream::read_exact`].
+///
+/// Dropping it loses the bytes that it has read so far.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReadExact<'a, T: Socket> {
-    wait: Wait<'a, T::Held>,
+    wait: Wait<'a, T::Inner>,
     rest: &'a mut [u8],
 }
 
@@ -278,9 +322,11 @@ impl<T: Socket> fmt::Debug for ReadExact<'_, T> {
 }
 
 /// The future of [`Stream::write_all`].
+///
+/// Dropping it may leave some of the bytes written.
 #[must_use = "futures do nothing unless awaited"]
 pub struct WriteAll<'a, T: Socket> {
-    wait: Wait<'a, T::Held>,
+    wait: Wait<'a, T::Inner>,
     rest: &'a [u8],
 }
 
@@ -307,121 +353,7 @@ impl<T: Socket> fmt::Debug for WriteAll<'_, T> {
     }
 }
 
-// ===== the two halves ===========================================================================
-
-/// The reading half that [`Stream::split`] lends.
-#[derive(Debug)]
-pub struct ReadHalf<'s, T: Socket> {
-    stream: &'s Stream<T>,
-}
-
-/// The writing half that [`Stream::split`] lends.
-#[derive(Debug)]
-pub struct WriteHalf<'s, T: Socket> {
-    stream: &'s Stream<T>,
-}
-
-/// The reading half of [`Stream::into_split`].
-#[derive(Debug)]
-pub struct OwnedReadHalf<T: Socket> {
-    stream: Rc<Stream<T>>,
-}
-
-/// The writing half of [`Stream::into_split`]. Dropping it ends its direction: the other side
-/// reads the end.
-#[derive(Debug)]
-pub struct OwnedWriteHalf<T: Socket> {
-    stream: Rc<Stream<T>>,
-}
-
-macro_rules! reading_half {
-    ([$($generics:tt)*] $half:ty) => {
-        impl<$($generics)*> $half {
-            /// See [`Stream::read`].
-            #[track_caller]
-            pub fn read<'a>(
-                &'a self,
-                buffer: &'a mut [u8],
-            ) -> impl Future<Output = io::Result<usize>> + 'a {
-                self.stream.read(buffer)
-            }
-
-            /// See [`Stream::read_exact`].
-            #[track_caller]
-            pub fn read_exact<'a>(&'a self, buffer: &'a mut [u8]) -> ReadExact<'a, T> {
-                self.stream.read_exact(buffer)
-            }
-        }
-
-        impl<$($generics)*> AsyncRead for $half {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buffer: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self.stream).poll_read(cx, buffer)
-            }
-        }
-    };
-}
-
-macro_rules! writing_half {
-    ([$($generics:tt)*] $half:ty) => {
-        impl<$($generics)*> $half {
-            /// See [`Stream::write`].
-            #[track_caller]
-            pub fn write<'a>(
-                &'a self,
-                bytes: &'a [u8],
-            ) -> impl Future<Output = io::Result<usize>> + 'a {
-                self.stream.write(bytes)
-            }
-
-            /// See [`Stream::write_all`].
-            #[track_caller]
-            pub fn write_all<'a>(&'a self, bytes: &'a [u8]) -> WriteAll<'a, T> {
-                self.stream.write_all(bytes)
-            }
-
-            /// Ends this direction: the other side reads the end.
-            pub fn shutdown(&self) -> io::Result<()> {
-                self.stream.shutdown(Shutdown::Write)
-            }
-        }
-
-        impl<$($generics)*> AsyncWrite for $half {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut &*self.stream).poll_write(cx, bytes)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.stream.close())
-            }
-        }
-    };
-}
-
-reading_half!(['s, T: Socket] ReadHalf<'s, T>);
-reading_half!([T: Socket] OwnedReadHalf<T>);
-writing_half!(['s, T: Socket] WriteHalf<'s, T>);
-writing_half!([T: Socket] OwnedWriteHalf<T>);
-
-impl<T: Socket> Drop for OwnedWriteHalf<T> {
-    fn drop(&mut self) {
-        // An error means that the connection is gone already.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-}
-
-// ===== for libraries that ask for the traits ====================================================
+// ===== for libraries that require the traits ====================================================
 
 impl<T: Socket> AsyncRead for &Stream<T> {
     fn poll_read(
@@ -524,8 +456,9 @@ mod tests {
     use std::cell::Cell;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
 
-    /// A socket that counts how often the system is asked for bytes.
+    /// A socket that counts the system's receive calls.
     #[derive(Debug)]
     struct Counting {
         socket: UnixStream,
@@ -541,13 +474,13 @@ mod tests {
     impl Socket for Counting {}
 
     impl sealed::Socket for Counting {
-        type Held = Self;
+        type Inner = Self;
 
-        fn hold(self) -> Self {
+        fn into_inner(self) -> Self {
             self
         }
-        fn release(held: Self) -> Self {
-            held
+        fn from_inner(inner: Self) -> Self {
+            inner
         }
     }
 
@@ -598,7 +531,7 @@ mod tests {
     fn a_request_costs_one_receive_and_a_try_now_and_then() {
         crate::run(async {
             let counts = receives_of_requests(170).await;
-            // The first one asks before it waits: nobody knows then that nothing is there.
+            // The first one calls the system before it waits: nothing is known about the socket yet.
             assert_eq!(counts[..17], [&[2][..], &[1; 16]].concat());
             let tries = counts.iter().filter(|&&count| count > 1).count();
             assert_eq!(counts.iter().sum::<usize>(), 170 + tries);

@@ -17,12 +17,14 @@ use super::stream::Stream;
 use crate::base::network::Listen;
 use crate::reactor::source::Direction;
 
-/// How many connections wait to be accepted, unless the system's limit is lower.
+/// The default of [`ListenOptions::backlog`].
 const BACKLOG: i32 = 4096;
 
 // ===== listening ================================================================================
 
-/// A socket that accepts connections.
+/// A TCP socket that accepts connections.
+///
+/// Dropping it closes the socket; connections that have not been accepted are reset.
 ///
 /// ```
 /// use popleft::net::{TcpListener, TcpStream};
@@ -47,23 +49,44 @@ pub struct TcpListener {
     pub(super) setbacks: Setbacks,
 }
 
-/// Settings of a listener; see [`TcpListener::options`].
+/// Settings for a [`TcpListener`] that is to be bound; see [`TcpListener::options`].
+///
+/// ```
+/// use popleft::net::TcpListener;
+///
+/// popleft::run(async {
+///     let listener = TcpListener::options().backlog(16).bind("127.0.0.1:0").await?;
+///     assert_ne!(listener.local_addr()?.port(), 0);
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
+#[must_use = "options do nothing until `bind`"]
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     backlog: i32,
     reuse_port: bool,
 }
 
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions { backlog: BACKLOG, reuse_port: false }
+    }
+}
+
 impl ListenOptions {
-    /// How many connections may wait to be accepted. 4096 if you do not say, or the system's
-    /// limit if that is lower.
+    /// Sets how many connections may wait to be accepted.
+    ///
+    /// Defaults to 4096. The system's limit applies if it is lower.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = i32::try_from(connections).unwrap_or(i32::MAX);
         self
     }
 
-    /// Lets several sockets that all say so listen on the same address (`SO_REUSEPORT`); on Linux
-    /// the system deals new connections out among them. Off if you do not say.
+    /// Sets whether several sockets may listen on the same address (`SO_REUSEPORT`).
+    ///
+    /// All of them have to set this. On Linux the system then distributes new connections among
+    /// them. Defaults to false.
     pub fn reuse_port(mut self, yes: bool) -> Self {
         self.reuse_port = yes;
         self
@@ -71,12 +94,14 @@ impl ListenOptions {
 
     /// Listens on `address`, or on the first of its addresses on which that is possible.
     ///
-    /// It waits only for a name to be looked up. Dropping the future before that gives up.
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///
-    /// When the name cannot be resolved, when none of its addresses can be listened on (the last
-    /// one's error is returned), and when no runtime is running on this thread.
+    /// - When the name cannot be resolved, or when none of its addresses can be listened on; this
+    ///   is the error of the last address.
+    /// - When no runtime is running on this thread.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(
         &self,
@@ -100,7 +125,7 @@ impl ListenOptions {
         Err(last_error.unwrap_or_else(no_addresses))
     }
 
-    /// A listener of the running loop's world.
+    /// A listening socket of the running loop's network: the system's, or a simulated one.
     fn socket(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
         let backlog = usize::try_from(self.backlog).unwrap_or(0);
         let asked = Listen { backlog, reuse_port: self.reuse_port };
@@ -110,10 +135,10 @@ impl ListenOptions {
         }
     }
 
-    /// The system's listener, non-blocking, which no loop watches yet.
+    /// A non-blocking listener of the system, which no loop watches yet.
     pub(crate) fn listen(&self, address: SocketAddr) -> io::Result<net::TcpListener> {
         let socket = new_socket(Domain::for_address(address), Some(Protocol::TCP))?;
-        // A restarted server need not wait until the connections of the one before are forgotten.
+        // A restarted server need not wait for the connections of its predecessor to time out.
         socket.set_reuse_address(true)?;
         if self.reuse_port {
             socket.set_reuse_port(true)?;
@@ -125,13 +150,19 @@ impl ListenOptions {
 }
 
 impl TcpListener {
-    /// Listens on `address`. Port 0 has the system choose one; see [`TcpListener::local_addr`].
+    /// Listens on `address`, or on the first of its addresses on which that is possible.
     ///
-    /// The address may be used again at once after another server has used it (`SO_REUSEADDR`).
+    /// With port 0 the system chooses a port; see [`TcpListener::local_addr`]. The address may be
+    /// used again at once after another server has used it (`SO_REUSEADDR`).
+    ///
+    /// The future waits only while a name is looked up. Dropping it before it is ready abandons
+    /// the lookup; nothing is listened on then.
     ///
     /// # Errors
     ///
-    /// As [`ListenOptions::bind`].
+    /// - When the name cannot be resolved, or when none of its addresses can be listened on; this
+    ///   is the error of the last address.
+    /// - When no runtime is running on this thread.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(
         address: A,
@@ -139,17 +170,17 @@ impl TcpListener {
         TcpListener::options().bind_at(address, Location::caller())
     }
 
-    /// Settings for a listener that is to be bound.
+    /// Returns the default settings, for a listener that is to be bound with others.
     pub fn options() -> ListenOptions {
-        ListenOptions { backlog: BACKLOG, reuse_port: false }
+        ListenOptions::default()
     }
 
-    /// Has the loop watch a listener of the standard library, which is made non-blocking.
+    /// Makes the loop watch a listener of the standard library, and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, when the system refuses to watch it, and in a
-    /// simulated run, which has no sockets of the system.
+    /// When no runtime is running on this thread, when the system refuses to watch the socket, and
+    /// in a simulated run, which has no sockets of the system.
     pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
         make_nonblocking(&listener)?;
         TcpListener::watch(ListeningSocket::System(listener))
@@ -159,7 +190,7 @@ impl TcpListener {
         Ok(TcpListener { io: Async::watch(listener)?, setbacks: Setbacks::default() })
     }
 
-    /// Ends the watch and returns the system's listener. It stays non-blocking.
+    /// Stops watching the listener and returns it as the standard library's. It stays non-blocking.
     ///
     /// # Panics
     ///
@@ -172,13 +203,17 @@ impl TcpListener {
         }
     }
 
-    /// The address it listens on.
+    /// Returns the address that the socket listens on.
+    ///
+    /// # Errors
+    ///
+    /// When the system's call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.get_ref().local_addr()
     }
 }
 
-/// A simulated listener has no file descriptor: there this panics.
+/// Panics for a simulated listener, which has no file descriptor.
 impl AsFd for TcpListener {
     #[track_caller]
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -198,18 +233,36 @@ fn no_addresses() -> io::Error {
 
 // ===== connecting ===============================================================================
 
-/// A TCP connection; its methods are those of [`Stream`].
+/// A TCP connection; most of its methods are those of [`Stream`].
+///
+/// ```
+/// use popleft::net::{TcpListener, TcpStream};
+///
+/// popleft::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+///     stream.set_nodelay(true)?;
+///     let (accepted, _) = listener.accept().await?;
+///     stream.write_all(b"hello").await?;
+///     let mut buffer = [0; 16];
+///     let length = accepted.read(&mut buffer).await?;
+///     assert!(b"hello".starts_with(&buffer[..length]));
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub type TcpStream = Stream<net::TcpStream>;
 
 impl TcpStream {
-    /// Connects to `address`: to each of its addresses in turn, until one answers.
+    /// Connects to `address`, trying each of its addresses in turn until one accepts.
     ///
-    /// Dropping the future gives the attempt up.
+    /// Dropping the future abandons the attempt and closes the socket.
     ///
     /// # Errors
     ///
-    /// When the name cannot be resolved, when no address could be connected to (the last one's
-    /// error is returned), and when no runtime is running on this thread.
+    /// - When the name cannot be resolved, or when none of its addresses can be connected to; this
+    ///   is the error of the last address.
+    /// - When no runtime is running on this thread.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(
         address: A,
@@ -227,7 +280,16 @@ impl TcpStream {
         }
     }
 
-    /// Looks at what there is without taking it; otherwise like [`Stream::read`].
+    /// Reads received bytes into `buffer` without removing them from the connection, waiting until
+    /// there are some.
+    ///
+    /// Returns how many bytes it read; 0 means that the other side will send no more, or that
+    /// `buffer` is empty. Dropping the future loses no bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has failed, for example because the other side has reset it, and when it
+    /// is used under another runtime.
     #[track_caller]
     pub fn peek<'a>(
         &'a self,
@@ -239,23 +301,39 @@ impl TcpStream {
         self.io().operation(Direction::Read, peek).ready_if(is_empty)
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while earlier
-    /// ones are unacknowledged.
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`) rather than gathered while
+    /// earlier ones are unacknowledged.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses, for example because the connection has been reset.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
         self.io().get_ref().set_nodelay(yes)
     }
 
-    /// Whether small writes are sent at once.
+    /// Returns whether small writes are sent at once; see [`set_nodelay`](Self::set_nodelay).
+    ///
+    /// # Errors
+    ///
+    /// When the system's call fails.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.io().get_ref().nodelay()
     }
 
-    /// The address of this side.
+    /// Returns the address of this side of the connection.
+    ///
+    /// # Errors
+    ///
+    /// When the system's call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io().get_ref().local_addr()
     }
 
-    /// The address of the other side.
+    /// Returns the address of the other side of the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) when the connection has been reset.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io().get_ref().peer_addr()
     }

@@ -1,4 +1,4 @@
-//! Unix sockets: connections inside one machine, by a path or as a pair.
+//! Unix sockets: connections within one machine, by a path or as a pair.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +20,7 @@ use crate::time::Sleep;
 /// How long a connection waits before it tries again at a listener whose queue is full.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A connection over a Unix socket; its methods are those of [`Stream`].
+/// A connection over a Unix socket; most of its methods are those of [`Stream`].
 ///
 /// ```
 /// use popleft::net::UnixStream;
@@ -38,12 +38,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub type UnixStream = Stream<net::UnixStream>;
 
 impl UnixStream {
-    /// Two sockets that are connected to each other.
+    /// Makes two sockets that are connected to each other.
     ///
     /// # Errors
     ///
-    /// When no runtime is running on this thread, when the system has no descriptors left, and in a
-    /// simulated run, which has none.
+    /// When no runtime is running on this thread, when the system has no file descriptors left, and
+    /// in a simulated run, which has no sockets of the system.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         require_kernel()?;
         let (left, right) = new_pair()?;
@@ -51,16 +51,18 @@ impl UnixStream {
         Ok((UnixStream::new(watch(left)?), UnixStream::new(watch(right)?)))
     }
 
-    /// Connects to the socket that listens at `path`. On Linux a path that begins with a zero byte
-    /// is an abstract name, which no file has.
+    /// Connects to the socket that listens at `path`.
     ///
-    /// Dropping the future gives the attempt up.
+    /// On Linux a path that begins with a zero byte is a name in the abstract namespace, which is
+    /// not a file. Dropping the future abandons the attempt and closes the socket.
     ///
     /// # Errors
     ///
-    /// When nobody listens there, when it may not be used, when the path is too long, empty, or has
-    /// a zero byte inside ([`InvalidInput`](io::ErrorKind::InvalidInput)), when no runtime is
-    /// running on this thread, and in a simulated run.
+    /// - When no socket listens there, or the program may not use it.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) when the path is too long, empty, or contains
+    ///   a zero byte other than the first.
+    /// - When no runtime is running on this thread, and in a simulated run, which has no sockets of
+    ///   the system.
     #[track_caller]
     pub fn connect<P: AsRef<Path>>(
         path: P,
@@ -78,7 +80,7 @@ impl UnixStream {
                     return Err(error);
                 }
                 // The listener's queue is full. Unlike TCP this leaves nothing that could be
-                // watched: all that one can do is to try again a little later.
+                // watched, so the only choice is to try again a little later.
                 Sleep::lasting(PAUSE, at).await;
             }
             Ok(UnixStream::new(Async::watch(socket.into())?))
@@ -86,8 +88,8 @@ impl UnixStream {
     }
 }
 
-/// The system's form of `path`. It would end a path at its first zero byte, and so take it for that
-/// of another socket.
+/// The system's form of `path`. The system would cut a path at its first zero byte, and so connect
+/// to another socket.
 fn address_of(path: &Path) -> io::Result<SockAddr> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.first().is_some_and(|&first| first != 0) && bytes.contains(&0) {

@@ -1,8 +1,8 @@
-//! The escape hatch: work that would block the loop goes to another thread.
+//! Running work that would block the loop on another thread.
 //!
 //! A blocking call, or a long computation, in a task would stop every other task. Here it becomes
-//! a job: a thread of the pool runs it, and the task that waits for it is woken through the inbox
-//! like by any other thread. `pool.rs` is the pool; this file is what passes between the two sides.
+//! a job: a thread of the pool runs it, and the task that waits for it is woken through the inbox,
+//! as by any other thread. `pool.rs` is the pool; this file is what the two sides share.
 
 mod pool;
 
@@ -33,15 +33,20 @@ pub(crate) use pool::ThreadPool;
 /// Runs `work` on a thread of the runtime's pool, and returns a handle to await its result:
 /// asyncio's `to_thread`.
 ///
-/// It starts at once if a thread is free or another may be started; otherwise it queues, first in
-/// first out, until a thread has time for it.
+/// It starts at once if a thread is idle or another may be started; otherwise it waits in a queue,
+/// first in first out.
 ///
-/// - The handle is ready once the work has returned; if it panics, with that panic.
-/// - [`abort`](JoinHandle::abort) takes a job that is still queued out of the queue: it never
-///   runs. One that runs cannot be stopped; it is abandoned, and its result dropped.
+/// - The handle is ready once the work has returned or panicked.
+/// - [`abort`](JoinHandle::abort) cancels a job that is still queued: it never runs. A running job
+///   cannot be stopped; it is abandoned, and its result is dropped.
 /// - Dropping the handle detaches the job: it runs, and its result is dropped.
-/// - If the system refuses to start a thread, the job waits for one that exists; if there is none,
-///   the handle is ready with an error that [says so](JoinError::not_started_because).
+/// - If the system refuses to start a thread, the job waits for an existing one.
+///
+/// # Errors
+///
+/// Awaiting the handle returns a [`JoinError`] if the work panicked, if the job was aborted, and if
+/// no thread exists and the system refuses to start one; see [`JoinError::not_started_because`].
+/// With `?` it converts to an [`io::Error`].
 ///
 /// # Panics
 ///
@@ -49,10 +54,13 @@ pub(crate) use pool::ThreadPool;
 ///
 /// ```
 /// popleft::run(async {
-///     let file = popleft::spawn_blocking(|| std::fs::read_to_string("/proc/version"));
-///     let text = file.await.unwrap();
-///     println!("{text:?}");
-/// });
+///     let file = popleft::spawn_blocking(|| std::fs::read_to_string("Cargo.toml"));
+///     // The first `?` is for the job, the second for what it returned.
+///     let text = file.await??;
+///     assert!(text.contains("[package]"));
+///     std::io::Result::Ok(())
+/// })?;
+/// # std::io::Result::Ok(())
 /// ```
 #[doc(alias = "offload")]
 #[doc(alias = "unblock")]
@@ -67,7 +75,7 @@ where
     spawn_blocking_at(work, Location::caller())
 }
 
-/// The same; the task was spawned `at` this place.
+/// [`spawn_blocking`], with the place that reports show for the task.
 #[track_caller]
 pub(crate) fn spawn_blocking_at<F, T>(work: F, at: &'static Location<'static>) -> JoinHandle<T>
 where
@@ -78,28 +86,29 @@ where
         panic!("cannot spawn a blocking job: no runtime is running on this thread");
     };
     let mut job: Option<Arc<dyn Job>> = None;
-    // The task has nothing to do before its job is done, so it begins as one that waits.
+    // The task has nothing to do before its job is done, so it begins parked.
     let spawned_at = Place::of(at);
     let new = NewTask { name: None, spawned_at, waits_for: Some(Why::Offload) };
     let task = event_loop.tasks.spawn(new, event_loop.clock.looked_at_ms(), |waker| {
-        let exchange = Arc::new(JobState::new(work, waker.clone()));
-        job = Some(exchange.clone());
-        let outcome = JobFuture::new(exchange, event_loop.pending_jobs.clone());
-        Some(Box::pin(TaskBody::new(outcome, waker)))
+        let state = Arc::new(JobState::new(work, waker.clone()));
+        job = Some(state.clone());
+        let future = JobFuture::new(state, event_loop.pending_jobs.clone());
+        Some(Box::pin(TaskBody::new(future, waker)))
     });
     if let Some(job) = job {
         emit(|| Event::JobSubmit { task, at: spawned_at });
-        let job = match event::has_listener() {
-            true => Arc::new(TracedJob { job, task, inbox: event_loop.tasks.inbox.clone() }),
-            false => job,
+        let job = if event::has_listener() {
+            Arc::new(TracedJob { job, task, inbox: event_loop.tasks.inbox.clone() })
+        } else {
+            job
         };
         event_loop.jobs.submit(job);
     }
     JoinHandle::new(task, event_loop.tasks.clone())
 }
 
-/// A job whose beginning is an event. Nobody listens on the pool's threads, so the loop is sent
-/// word and tells it.
+/// A job whose beginning is an event. The pool's threads have no listener, so a message makes the
+/// loop emit it.
 struct TracedJob {
     job: Arc<dyn Job>,
     task: Id,
@@ -109,9 +118,10 @@ struct TracedJob {
 impl Job for TracedJob {
     fn run(&self) {
         let task = self.task;
-        match event::has_listener() {
-            true => emit(|| Event::JobStart { task }),
-            false => drop(self.inbox.send(Message::JobStarted(task))),
+        if event::has_listener() {
+            emit(|| Event::JobStart { task });
+        } else {
+            self.inbox.send(Message::JobStarted(task));
         }
         self.job.run();
     }
@@ -128,16 +138,16 @@ struct JobState<F, T> {
 
 struct Inside<F, T> {
     stage: Stage<F, T>,
-    /// The task that awaits the outcome.
+    /// The task that waits for the result.
     waker: Option<Waker>,
 }
 
-/// How far the job has come.
+/// How far the job has got.
 enum Stage<F, T> {
     Queued(F),
     Running,
     Done(Result<T, Failure>),
-    /// Nobody wants the result, or it has been taken.
+    /// The result is not wanted any more, or has been taken.
     Abandoned,
 }
 
@@ -151,14 +161,14 @@ impl<F, T> JobState<F, T> {
         JobState { inside: Mutex::new(Inside { stage: Stage::Queued(work), waker: Some(waker) }) }
     }
 
-    /// The user's code never runs under this lock.
+    /// No user code runs while this lock is held.
     fn lock(&self) -> MutexGuard<'_, Inside<F, T>> {
         ignore_poison(self.inside.lock())
     }
 
     // ----- the thread's side -----
 
-    /// Takes the work out; `None` when it was cancelled while it was queued.
+    /// Takes the work; `None` if the job was cancelled while it was queued.
     fn begin(&self) -> Option<F> {
         let mut inside = self.lock();
         match std::mem::replace(&mut inside.stage, Stage::Running) {
@@ -170,7 +180,7 @@ impl<F, T> JobState<F, T> {
         }
     }
 
-    /// Leaves the result and wakes the task that awaits it, or drops it if there is none.
+    /// Stores the result and wakes the task that waits for it, or drops it if the job is abandoned.
     fn finish(&self, result: Result<T, Failure>) {
         let mut inside = self.lock();
         if let Stage::Abandoned = inside.stage {
@@ -188,7 +198,7 @@ impl<F, T> JobState<F, T> {
 
     // ----- the loop's side -----
 
-    /// The result, if it is there.
+    /// Takes the result, if there is one.
     fn take_result(&self) -> Option<Result<T, Failure>> {
         let mut inside = self.lock();
         match std::mem::replace(&mut inside.stage, Stage::Abandoned) {
@@ -200,7 +210,7 @@ impl<F, T> JobState<F, T> {
         }
     }
 
-    /// The loop wants the result no more: what is queued never runs, what runs is abandoned.
+    /// Abandons the job: if it is queued it never runs, if it is running its result is dropped.
     fn abandon(&self) {
         let mut inside = self.lock();
         let stage = std::mem::replace(&mut inside.stage, Stage::Abandoned);
@@ -233,26 +243,26 @@ where
 
 /// The future of the task that waits for a job.
 struct JobFuture<F, T> {
-    exchange: Arc<JobState<F, T>>,
-    /// The loop counts this job among them.
+    state: Arc<JobState<F, T>>,
+    /// The loop's count of jobs whose result is still to come; this is one of them.
     pending_jobs: Rc<Cell<usize>>,
     has_result: bool,
 }
 
 impl<F, T> JobFuture<F, T> {
-    fn new(exchange: Arc<JobState<F, T>>, pending_jobs: Rc<Cell<usize>>) -> Self {
+    fn new(state: Arc<JobState<F, T>>, pending_jobs: Rc<Cell<usize>>) -> Self {
         pending_jobs.set(pending_jobs.get() + 1);
-        JobFuture { exchange, pending_jobs, has_result: false }
+        JobFuture { state, pending_jobs, has_result: false }
     }
 }
 
 impl<F, T> Future for JobFuture<F, T> {
     type Output = Result<T, JoinError>;
 
-    /// Its waker has been with the job from the beginning; it is always the task's own.
+    /// The job has had the task's own waker from the beginning, so that of `cx` is not needed.
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let task = turn::task();
-        let Some(result) = self.exchange.take_result() else {
+        let Some(result) = self.state.take_result() else {
             turn::park(Why::Offload, At::Place(Place::UNKNOWN));
             return Poll::Pending;
         };
@@ -270,7 +280,16 @@ impl<F, T> Drop for JobFuture<F, T> {
         debug_assert!(self.pending_jobs.get() > 0);
         self.pending_jobs.set(self.pending_jobs.get() - 1);
         if !self.has_result {
-            self.exchange.abandon();
+            self.state.abandon();
         }
+    }
+}
+
+/// For `?` in functions that return an [`io::Error`]. The kind is that of
+/// [`JoinError::not_started_because`] if there is one, else [`Other`](io::ErrorKind::Other).
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        let kind = error.not_started_because().map_or(io::ErrorKind::Other, io::Error::kind);
+        io::Error::new(kind, error)
     }
 }

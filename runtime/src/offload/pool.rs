@@ -4,8 +4,8 @@
 //! had nothing to do for a while ends. All jobs are equal and are taken in the order in which they
 //! came.
 //!
-//! Calling a thread is a system call, and dearer than many a job. So only one is ever on its way:
-//! when it has come, and has taken a job, it calls the next if there is more to do. A hundred short
+//! Waking a thread is a system call, and costs more than many a job. So only one is ever on its way:
+//! when it has arrived and taken a job, it wakes the next if there is more to do. A hundred short
 //! jobs are done by the one or two threads that are awake; a hundred long ones get a thread each,
 //! one after the other.
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::base::atomics::ignore_poison;
 use crate::base::world::{Job, Jobs};
 
-/// Threads that run what would block the loop.
+/// Threads that run the jobs that would block the loop.
 pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     shutdown_timeout: Duration,
@@ -37,22 +37,22 @@ struct Shared {
 struct State {
     queue: VecDeque<Arc<dyn Job>>,
     threads: usize,
-    /// How many threads wait for a job and have not been called.
+    /// How many threads wait for a job and have not been woken for one.
     idle: usize,
-    /// A thread has been called, or started, and has not come yet. One that waits and finds nobody
-    /// called was woken by the system's whim, and waits on.
-    coming: Option<Arriving>,
+    /// A thread that has been woken or started and has not arrived yet. A waiting thread that wakes
+    /// up and finds `None` here had a spurious wakeup, and keeps waiting.
+    arriving: Option<Arriving>,
     /// The number in the next thread's name.
     next_number: usize,
     closing: bool,
 }
 
-/// How the thread that is on its way was told.
+/// Where the thread that is on its way comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arriving {
-    /// It waited and was called.
-    Called,
-    /// It did not exist.
+    /// It was idle and was woken.
+    Woken,
+    /// It was spawned.
     Started,
 }
 
@@ -73,7 +73,7 @@ impl ThreadPool {
                     queue: VecDeque::new(),
                     threads: 0,
                     idle: 0,
-                    coming: None,
+                    arriving: None,
                     next_number: 0,
                     closing: false,
                 }),
@@ -101,7 +101,7 @@ impl Jobs for ThreadPool {
     }
 
     fn shut_down(&self) {
-        // The tasks have gone before: what is queued has been given up and does nothing.
+        // The tasks have been dropped before: queued jobs are abandoned and do nothing.
         let mut state = self.shared.lock();
         state.closing = true;
         self.shared.job_came.notify_all();
@@ -117,18 +117,18 @@ impl Shared {
         ignore_poison(self.state.lock())
     }
 
-    /// Has one more thread come for what is queued, unless one is on its way.
+    /// Makes one more thread come for the queued jobs, unless one is on its way.
     fn wake_or_spawn_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.queue.is_empty() || state.coming.is_some() {
+        if state.queue.is_empty() || state.arriving.is_some() {
             return;
         }
         if state.idle > 0 {
             state.idle -= 1;
-            state.coming = Some(Arriving::Called);
+            state.arriving = Some(Arriving::Woken);
             drop(state);
             self.job_came.notify_one();
         } else if state.threads < self.size {
-            state.coming = Some(Arriving::Started);
+            state.arriving = Some(Arriving::Started);
             self.start_thread(state);
         }
     }
@@ -137,7 +137,7 @@ impl Shared {
         let name = format!("{}-pool-{}", self.name, state.next_number);
         state.next_number += 1;
         state.threads += 1;
-        // A thread takes longer to start than the lock may be held.
+        // Starting a thread takes longer than the lock may be held.
         drop(state);
         let shared = self.clone();
         let started = thread::Builder::new().name(name).spawn(move || shared.work());
@@ -146,13 +146,13 @@ impl Shared {
         }
     }
 
-    /// The queue waits for the threads that there are; if there are none, it is refused.
+    /// Queued jobs wait for the existing threads; if there are none, they are refused.
     fn could_not_start(self: &Arc<Self>, error: io::Error) {
         let mut state = self.lock();
         state.threads -= 1;
-        state.coming = None;
+        state.arriving = None;
         if state.threads > 0 {
-            // One may have run out of work meanwhile; whoever works looks into the queue again.
+            // One may have become idle meanwhile; a busy one will look into the queue again.
             if state.idle > 0 {
                 self.wake_or_spawn_worker(state);
             }
@@ -168,14 +168,14 @@ impl Shared {
     // ===== what each thread does ================================================================
 
     fn work(self: &Arc<Self>) {
-        self.lock().coming = None;
+        self.lock().arriving = None;
         while let Some(job) = self.next_job() {
             job.run();
         }
         self.thread_left.notify_all();
     }
 
-    /// Waits for a job; `None` when the thread has to end. It is counted out already then.
+    /// Waits for a job; `None` when the thread has to end, which is then no longer counted.
     fn next_job(self: &Arc<Self>) -> Option<Arc<dyn Job>> {
         let mut state = self.lock();
         loop {
@@ -188,13 +188,13 @@ impl Shared {
                 return None;
             }
             state.idle += 1;
-            let nobody_called =
-                |state: &mut State| state.coming != Some(Arriving::Called) && !state.closing;
-            let waited = self.job_came.wait_timeout_while(state, self.idle_time, nobody_called);
+            let is_not_woken =
+                |state: &mut State| state.arriving != Some(Arriving::Woken) && !state.closing;
+            let waited = self.job_came.wait_timeout_while(state, self.idle_time, is_not_woken);
             let (woken, _) = ignore_poison(waited);
             state = woken;
-            if state.coming == Some(Arriving::Called) {
-                state.coming = None;
+            if state.arriving == Some(Arriving::Woken) {
+                state.arriving = None;
                 continue;
             }
             state.idle -= 1;
@@ -206,7 +206,7 @@ impl Shared {
     }
 }
 
-/// An `io::Error` cannot be cloned; several jobs may have to hear of the same one.
+/// A copy of `error` for each refused job, since an `io::Error` cannot be cloned.
 fn same_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),

@@ -1,8 +1,8 @@
-//! A lock that is waited for without blocking the thread.
+//! A lock that tasks wait for without blocking the thread.
 //!
-//! First come, first served: who unlocks it hands it over to the one who has waited longest, and
-//! whoever asks meanwhile queues behind. So nobody can take it out of turn, and a task that locks
-//! it again and again cannot starve the others.
+//! First come, first served: unlocking hands the lock to the longest waiter, and later requests
+//! queue behind. So no task can take it out of turn, and one that locks it in a loop cannot starve
+//! the others.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
@@ -14,18 +14,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::base::access::{self, Object};
-use crate::base::lock_graph::{self, Number, TaskRef};
+use crate::base::lock_graph::{self, TaskRef};
 use crate::base::panics::catch_and_report;
 use crate::base::turn;
 
 /// A value that one task at a time may use, also across an `await`: asyncio's `Lock`.
 ///
-/// - Waiters get it in the order in which they first asked; it is handed over, never snatched.
+/// - Waiters get the lock in the order in which they were first polled; it is handed over directly.
 /// - It is not reentrant: a task that locks it twice waits for itself.
 /// - It is not poisoned: when a task panics while it holds the lock, the lock is released.
-/// - It stays on its thread; tasks share it in an `Rc`.
+/// - It is not `Send`; tasks of one thread share it in an `Rc`.
 ///
-/// When tasks wait in a circle for locks that they hold, a line on standard error says so, also
+/// When tasks wait in a cycle for locks that they hold, a report is printed to standard error, even
 /// while other tasks run.
 ///
 /// ```
@@ -57,16 +57,16 @@ pub struct Mutex<T> {
 
 #[derive(Default)]
 struct Queue {
-    /// TaskRef has the lock, or has been handed it and does not know yet.
+    /// The task that holds the lock, or the waiter that it was handed to.
     holder: Option<TaskRef>,
     /// The waiter that has been handed the lock.
     handed_to: Option<Ticket>,
     /// First come, first served; their tickets ascend.
     waiters: VecDeque<Waiter>,
     next_ticket: Ticket,
-    /// Under which number it is known who waits, while somebody does.
-    number: Option<Number>,
-    /// What tells it from other locks.
+    /// This lock's number in the wait-for graph, while it is contended.
+    number: Option<lock_graph::Number>,
+    /// Identifies this lock in the record of what a turn accesses.
     identity: access::Number,
 }
 
@@ -75,29 +75,29 @@ type Ticket = u64;
 struct Waiter {
     ticket: Ticket,
     waker: Waker,
-    who: TaskRef,
+    task: TaskRef,
 }
 
 impl<T> Mutex<T> {
-    /// A lock around `value` that nobody holds.
+    /// Makes an unlocked mutex around `value`.
     pub fn new(value: T) -> Self {
         Mutex { queue: RefCell::default(), value: RefCell::new(value) }
     }
 
-    /// Waits until the lock is free and everyone who asked before has had it, and takes it.
+    /// Waits until the lock is free and all earlier waiters have had it, and takes it.
     ///
-    /// It asks at its first poll. Dropping the future gives up the place in the queue; if the lock
-    /// was just handed to it, the next one gets it.
+    /// The future enters the queue when it is first polled. Dropping it leaves the queue; if the
+    /// lock was just handed to it, the next waiter gets it.
     ///
     /// # Panics
     ///
-    /// Polling it again after it was ready panics.
+    /// Polling the future again after it was ready panics.
     #[track_caller]
     pub fn lock(&self) -> Lock<'_, T> {
-        Lock { mutex: self, stage: Stage::New, at: Location::caller() }
+        Lock { mutex: self, state: State::New, at: Location::caller() }
     }
 
-    /// Takes the lock if nobody holds it and nobody waits for it; `None` otherwise.
+    /// Takes the lock if it is free; returns `None` if a task holds it or waits for it.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let mut queue = Queue::change(&self.queue);
         if queue.holder.is_some() {
@@ -108,12 +108,12 @@ impl<T> Mutex<T> {
         Some(self.guard())
     }
 
-    /// The value, without locking: nobody else can have it.
+    /// Returns the value without locking: the exclusive reference proves that no task holds the lock.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
 
-    /// The value; the lock is gone.
+    /// Consumes the mutex and returns the value.
     pub fn into_inner(self) -> T {
         self.value.into_inner()
     }
@@ -138,26 +138,26 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// Gives the lock to the one who has waited longest, or leaves it free.
+/// Hands the lock to the longest waiter, or leaves it free.
 fn release(queue: &RefCell<Queue>) {
     let mut inside = Queue::change(queue);
     let next = inside.waiters.pop_front();
     inside.handed_to = next.as_ref().map(|next| next.ticket);
-    inside.holder = next.as_ref().map(|next| next.who);
+    inside.holder = next.as_ref().map(|next| next.task);
     if let (Some(next), Some(number)) = (&next, inside.number) {
-        lock_graph::remove_wait(next.who, number);
-        lock_graph::hand_over(number, next.who);
+        lock_graph::remove_wait(next.task, number);
+        lock_graph::hand_over(number, next.task);
     }
     inside.forget_number_if_unused();
     drop(inside);
     if let Some(next) = next {
-        access::record_write(Object::Task(next.who.task));
+        access::record_write(Object::Task(next.task.task));
         catch_and_report(|| next.waker.wake());
     }
 }
 
 impl Queue {
-    /// Whatever is done with it, other tasks may notice.
+    /// Borrows the queue and records a write, since other tasks may notice any change of it.
     fn change(queue: &RefCell<Queue>) -> RefMut<'_, Queue> {
         let queue = queue.borrow_mut();
         access::record_write(Object::Lock(queue.identity));
@@ -178,43 +178,45 @@ impl Queue {
 }
 
 /// The future of [`Mutex::lock`].
+///
+/// Dropping it leaves the queue.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Lock<'a, T> {
     mutex: &'a Mutex<T>,
-    stage: Stage,
+    state: State,
     at: &'static Location<'static>,
 }
 
 #[derive(Clone, Copy)]
-enum Stage {
+enum State {
     New,
     Queued(Ticket),
-    Over,
+    Done,
 }
 
 impl<'a, T> Future for Lock<'a, T> {
     type Output = MutexGuard<'a, T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<'a, T>> {
-        match self.stage {
-            Stage::New => ready!(self.ask(cx)),
-            Stage::Queued(ticket) => ready!(self.wait(ticket, cx)),
-            Stage::Over => panic!("a lock's future was polled after it was ready"),
+        match self.state {
+            State::New => ready!(self.take_or_queue(cx)),
+            State::Queued(ticket) => ready!(self.wait(ticket, cx)),
+            State::Done => panic!("a lock's future was polled after it was ready"),
         }
-        self.stage = Stage::Over;
+        self.state = State::Done;
         Poll::Ready(self.mutex.guard())
     }
 }
 
 impl<T> Lock<'_, T> {
-    /// Takes the lock, or queues for it.
-    fn ask(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Takes the lock, or enters the queue.
+    fn take_or_queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(turn::consume_budget_untracked(cx));
         let waker = cx.waker().clone();
-        let who = TaskRef::current();
+        let task = TaskRef::current();
         let mut queue = Queue::change(&self.mutex.queue);
         let Some(holder) = queue.holder else {
-            queue.holder = Some(who);
+            queue.holder = Some(task);
             drop(queue);
             drop(waker);
             return Poll::Ready(());
@@ -222,43 +224,43 @@ impl<T> Lock<'_, T> {
         let number = *queue.number.get_or_insert_with(|| lock_graph::add_lock(holder));
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiters.push_back(Waiter { ticket, waker, who });
+        queue.waiters.push_back(Waiter { ticket, waker, task });
         drop(queue);
-        self.stage = Stage::Queued(ticket);
+        self.state = State::Queued(ticket);
         lock_graph::park(holder);
         lock_graph::add_wait(number, cx.waker(), self.at);
         Poll::Pending
     }
 
-    /// Ready when the lock was handed over; otherwise whoever polls now is woken when it is.
+    /// Ready when the lock was handed over; otherwise the task that polls now is woken when it is.
     fn wait(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
-        let who = TaskRef::current();
+        let task = TaskRef::current();
         let mut queue = Queue::change(&self.mutex.queue);
         if queue.handed_to == Some(ticket) {
             queue.handed_to = None;
-            // Another task may have come for it than the one that had asked.
-            queue.holder = Some(who);
+            // The future may have moved to another task since it entered the queue.
+            queue.holder = Some(task);
             if let Some(number) = queue.number {
-                lock_graph::hand_over(number, who);
+                lock_graph::hand_over(number, task);
             }
             drop(queue);
             drop(waker);
             return Poll::Ready(());
         }
         let (Some(holder), Some(number)) = (queue.holder, queue.number) else {
-            unreachable!("somebody queues for this lock");
+            unreachable!("a lock with a waiter has a holder and a number");
         };
         let Some(at) = queue.position(ticket) else {
-            unreachable!("who was not handed the lock queues for it");
+            unreachable!("a future that was not handed the lock is in the queue");
         };
         let waiter = &mut queue.waiters[at];
-        let asked_before = std::mem::replace(&mut waiter.who, who);
+        let queued_before = std::mem::replace(&mut waiter.task, task);
         let replaced = std::mem::replace(&mut waiter.waker, waker);
         drop(queue);
         drop(replaced);
-        if asked_before != who {
-            lock_graph::remove_wait(asked_before, number);
+        if queued_before != task {
+            lock_graph::remove_wait(queued_before, number);
         }
         lock_graph::park(holder);
         lock_graph::add_wait(number, cx.waker(), self.at);
@@ -268,7 +270,7 @@ impl<T> Lock<'_, T> {
 
 impl<T> Drop for Lock<'_, T> {
     fn drop(&mut self) {
-        let Stage::Queued(ticket) = self.stage else {
+        let State::Queued(ticket) = self.state else {
             return;
         };
         let mut queue = Queue::change(&self.mutex.queue);
@@ -279,7 +281,7 @@ impl<T> Drop for Lock<'_, T> {
         }
         let left = queue.position(ticket).and_then(|at| queue.waiters.remove(at));
         if let (Some(left), Some(number)) = (&left, queue.number) {
-            lock_graph::remove_wait(left.who, number);
+            lock_graph::remove_wait(left.task, number);
         }
         queue.forget_number_if_unused();
         drop(queue);
@@ -289,15 +291,17 @@ impl<T> Drop for Lock<'_, T> {
 
 impl<T> fmt::Debug for Lock<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queued = matches!(self.stage, Stage::Queued(_));
+        let queued = matches!(self.state, State::Queued(_));
         f.debug_struct("Lock").field("queued", &queued).finish_non_exhaustive()
     }
 }
 
-/// The lock, held: it is the value, and dropping it hands the lock on.
+/// The value of a locked [`Mutex`]; dropping the guard releases the lock.
+///
+/// The lock goes to the longest waiter. A guard may be held across an `await`.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct MutexGuard<'a, T> {
-    // Let go of before the lock is.
+    // Fields are dropped in order: the borrow ends before the lock is handed on.
     value: RefMut<'a, T>,
     _release: Release<'a>,
 }

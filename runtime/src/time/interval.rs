@@ -1,4 +1,4 @@
-//! Something to be done again and again.
+//! Ticks at regular intervals.
 
 use std::future::Future;
 use std::panic::Location;
@@ -12,11 +12,11 @@ use crate::base::place::Why;
 use crate::base::turn;
 use crate::base::world;
 
-/// Ticks every `period`, the first time at once.
+/// Makes an interval that ticks every `period`, the first time at once.
 ///
 /// # Panics
 ///
-/// When `period` is zero.
+/// When `period` is zero. Awaiting a tick panics when no runtime is running on the thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,11 +33,11 @@ pub fn interval(period: Duration) -> Interval {
     interval_at(now(), period)
 }
 
-/// Ticks every `period`, the first time at `start`.
+/// Makes an interval that ticks every `period`, the first time at `start`.
 ///
 /// # Panics
 ///
-/// When `period` is zero.
+/// When `period` is zero. Awaiting a tick panics when no runtime is running on the thread.
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
     assert!(!period.is_zero(), "the period of an interval must not be zero");
@@ -48,21 +48,35 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     }
 }
 
-/// What an interval does about ticks that are due already because nobody took them in time.
+/// What an interval does about ticks that were not awaited in time.
 ///
-/// A tick counts as missed when the one after it is due before it was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A tick counts as missed when the one after it is due before it was awaited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MissedTickBehavior {
-    /// Those that were missed come at once, one after the other, until the plan is met again.
+    /// Missed ticks follow at once, one after the other, until the schedule is met again.
     #[default]
     Burst,
-    /// The plan moves: the next tick comes a full period after this one was taken.
+    /// The schedule moves: the next tick is due a full period after the late one was awaited.
     Delay,
-    /// Those that were missed never come; the next one is the next of the plan.
+    /// Missed ticks are dropped: the next tick is the next one of the schedule.
     Skip,
 }
 
-/// A plan of ticks; see [`interval`].
+/// A schedule of ticks; see [`interval`].
+///
+/// ```
+/// use popleft::time::{MissedTickBehavior, interval};
+/// use std::time::Duration;
+///
+/// popleft::run(async {
+///     let mut interval = interval(Duration::from_millis(2));
+///     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+///     for _ in 0..3 {
+///         interval.tick().await;
+///     }
+/// });
+/// ```
+#[must_use = "an interval does nothing until its ticks are awaited"]
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -74,22 +88,26 @@ impl Interval {
     /// Waits for the next tick, and returns when it was due.
     ///
     /// Dropping the future loses no tick.
+    ///
+    /// # Panics
+    ///
+    /// Polling the future panics when no runtime is running on this thread.
     #[track_caller]
     pub fn tick(&mut self) -> Tick<'_> {
         Tick { interval: self, at: Location::caller() }
     }
 
-    /// What is done about ticks that were missed; [`MissedTickBehavior::Burst`] unless you say.
+    /// Sets what happens to missed ticks. Defaults to [`MissedTickBehavior::Burst`].
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }
 
-    /// The time between two ticks.
+    /// Returns the time between two ticks.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// When the tick after the one that was due at `due` is due, the former being taken at `now`.
+    /// When the next tick is due, after one that was due at `due` and was awaited at `now`.
     fn next(&self, due: Instant, now: Instant) -> Instant {
         let next = world::deadline(due, self.period);
         if now < next {
@@ -100,7 +118,7 @@ impl Interval {
             MissedTickBehavior::Delay => world::deadline(now, self.period),
             MissedTickBehavior::Skip => {
                 let into_period = (now - due).as_nanos() % self.period.as_nanos();
-                // Less than a period that has passed, so it fits.
+                // It is less than the time that has passed, so it fits.
                 let into_period = Duration::from_nanos(into_period as u64);
                 world::deadline(now, self.period - into_period)
             }
@@ -109,6 +127,8 @@ impl Interval {
 }
 
 /// The future of [`Interval::tick`].
+///
+/// Dropping it loses no tick.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Tick<'a> {
@@ -146,9 +166,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done about missed ticks, a tick in time is followed by the next of the plan.
+        /// With every behavior, a tick in time is followed by the next one of the schedule.
         #[test]
-        fn a_tick_in_time_keeps_the_plan(period in 1u64..1000, late in 0u64..1000) {
+        fn a_tick_in_time_keeps_the_schedule(period in 1u64..1000, late in 0u64..1000) {
             for missed in [MissedTickBehavior::Burst, MissedTickBehavior::Delay, MissedTickBehavior::Skip] {
                 let interval = plan(period, missed);
                 let due = Instant::now();

@@ -1,8 +1,8 @@
-//! Waiting for a moment: sleeps, timeouts and intervals.
+//! Waiting for a point in time: sleeps, timeouts and intervals.
 //!
-//! Nothing here is ever early. It may be late: a deadline is seen when the loop looks outside, and
-//! then its task has to wait for its turn. `sleep.rs` holds the one future that talks to the
-//! timers; timeouts and intervals are made of it.
+//! Nothing here is ever early. It may be late: the loop notices a deadline when it polls for events,
+//! and then the task has to wait for its turn. `sleep.rs` has the one future that uses the timers;
+//! timeouts and intervals are built on it.
 
 mod interval;
 mod sleep;
@@ -17,11 +17,11 @@ use std::time::Instant;
 use crate::base::world;
 use crate::current;
 
-/// What time it is by the clock of the loop that runs on this thread; by the system's clock where
-/// none runs, for example in a job of [`spawn_blocking`](crate::spawn_blocking).
+/// Returns the current time by the clock of the loop that is running on this thread.
 ///
-/// In a [simulation](crate::sim) this is the virtual clock, also in its jobs; `Instant::now` knows
-/// nothing of it.
+/// Without a running loop, for example in a job of [`spawn_blocking`](crate::spawn_blocking), this
+/// is the system's clock. In a [simulation](crate::sim) it is the virtual clock, also in jobs;
+/// `Instant::now` does not know that clock.
 ///
 /// ```
 /// let start = popleft::time::now();

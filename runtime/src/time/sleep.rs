@@ -19,12 +19,12 @@ use crate::timers::{self, Timers};
 
 /// Waits until `duration` has passed since this call.
 ///
-/// A sleep of zero is over at the loop's next look outside. One that is longer than the clock can
-/// count ([`Duration::MAX`]) lasts for about 30 years. Dropping the future takes the timer back.
+/// A sleep of zero ends the next time the loop polls for events. One that is longer than the clock
+/// can count ([`Duration::MAX`]) lasts for about 30 years. Dropping the future cancels the timer.
 ///
 /// # Panics
 ///
-/// When it is polled where no runtime is running.
+/// Polling the future panics when no runtime is running on this thread.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -40,27 +40,52 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::lasting(duration, Location::caller())
 }
 
-/// Waits until `deadline`. One that has passed is ready at once.
+/// Waits until `deadline`.
 ///
-/// Dropping the future takes the timer back.
+/// If it has passed, the future is ready at once. Dropping the future cancels the timer.
 ///
 /// # Panics
 ///
-/// When it is polled where no runtime is running.
+/// Polling the future panics when no runtime is running on this thread.
+///
+/// ```
+/// use popleft::time::{now, sleep_until};
+/// use std::time::Duration;
+///
+/// popleft::run(async {
+///     let deadline = now() + Duration::from_millis(2);
+///     sleep_until(deadline).await;
+///     assert!(now() >= deadline);
+/// });
+/// ```
 #[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::until(deadline, Location::caller())
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
+///
+/// Dropping it cancels the timer.
+///
+/// ```
+/// use popleft::time::{Sleep, now, sleep};
+/// use std::time::Duration;
+///
+/// popleft::run(async {
+///     let mut sleep: Sleep = sleep(Duration::from_secs(3600));
+///     sleep.reset(now() + Duration::from_millis(1));
+///     (&mut sleep).await;
+///     assert!(sleep.is_elapsed());
+/// });
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     deadline: Instant,
-    stage: Stage,
+    state: State,
     at: &'static Location<'static>,
 }
 
-enum Stage {
+enum State {
     /// It has not been polled.
     New,
     /// A timer is set, or has fired since the last poll.
@@ -68,32 +93,32 @@ enum Stage {
         timers: Rc<Timers>,
         timer: timers::Key,
     },
-    Over,
+    Elapsed,
 }
 
 impl Sleep {
     pub(crate) fn until(deadline: Instant, at: &'static Location<'static>) -> Self {
-        Sleep { deadline, stage: Stage::New, at }
+        Sleep { deadline, state: State::New, at }
     }
 
     pub(crate) fn lasting(duration: Duration, at: &'static Location<'static>) -> Self {
         Sleep::until(world::deadline(now(), duration), at)
     }
 
-    /// When it is due.
+    /// Returns the time at which it is due.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Whether its end has been seen by a poll.
+    /// Returns whether it was ready when it was last polled, since it was last reset.
     pub fn is_elapsed(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.state, State::Elapsed)
     }
 
-    /// Waits for another deadline from now on, also when the one before has passed.
+    /// Sets another deadline, also after the previous one has passed.
     pub fn reset(&mut self, deadline: Instant) {
-        self.take_back();
-        self.stage = Stage::New;
+        self.cancel();
+        self.state = State::New;
         self.deadline = deadline;
     }
 
@@ -101,7 +126,7 @@ impl Sleep {
         self.at
     }
 
-    /// Polls without saying why the task parks, and without taking of its share.
+    /// Polls without recording why the task parks, and without consuming its budget.
     pub(crate) fn poll_elapsed(&mut self, waker: &Waker) -> Poll<()> {
         if self.is_elapsed() {
             return Poll::Ready(());
@@ -109,10 +134,10 @@ impl Sleep {
         let Some(event_loop) = current::event_loop() else {
             panic!("cannot wait for a deadline: no runtime is running on this thread");
         };
-        match &self.stage {
-            Stage::Set { timers, timer } if Rc::ptr_eq(timers, &event_loop.timers) => {
+        match &self.state {
+            State::Set { timers, timer } if Rc::ptr_eq(timers, &event_loop.timers) => {
                 if !timers.is_set(*timer) {
-                    self.stage = Stage::Over;
+                    self.state = State::Elapsed;
                     return Poll::Ready(());
                 }
                 if !timers.wakes(*timer, waker) {
@@ -121,11 +146,11 @@ impl Sleep {
                 }
                 return Poll::Pending;
             }
-            _ => self.take_back(),
+            _ => self.cancel(),
         }
-        // A deadline of this very moment has not passed: that is for the next look to say.
+        // A deadline equal to the loop's time has not passed: the next poll for events decides.
         if self.deadline < event_loop.clock.looked_at() {
-            self.stage = Stage::Over;
+            self.state = State::Elapsed;
             return Poll::Ready(());
         }
         let (deadline, at) = (self.deadline, self.at);
@@ -136,12 +161,12 @@ impl Sleep {
             deadline,
             at: Place::of(at),
         });
-        self.stage = Stage::Set { timers: event_loop.timers.clone(), timer };
+        self.state = State::Set { timers: event_loop.timers.clone(), timer };
         Poll::Pending
     }
 
-    fn take_back(&mut self) {
-        if let Stage::Set { timers, timer } = std::mem::replace(&mut self.stage, Stage::Over) {
+    fn cancel(&mut self) {
+        if let State::Set { timers, timer } = std::mem::replace(&mut self.state, State::Elapsed) {
             timers.cancel(timer);
         }
     }
@@ -162,7 +187,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.take_back();
+        self.cancel();
     }
 }
 

@@ -15,14 +15,18 @@ use super::sleep::Sleep;
 use crate::base::place::Why;
 use crate::base::turn;
 
-/// Awaits `future`, but at most for `duration` from this call: asyncio's `wait_for`.
+/// Awaits `future` for at most `duration` from this call: asyncio's `wait_for`.
 ///
-/// When both have come, the future's output counts. After [`Elapsed`] the future is dropped
-/// together with the timeout, wherever it stood.
+/// If both are ready, the future's output is returned. Dropping the timeout drops the future with
+/// it, also after [`Elapsed`].
+///
+/// # Errors
+///
+/// [`Elapsed`] when the time has passed and the future is not ready.
 ///
 /// # Panics
 ///
-/// When it is polled where no runtime is running.
+/// Polling it panics when no runtime is running on this thread, unless the future is ready.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +43,17 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
     Timeout { future: future.into_future(), sleep: Sleep::lasting(duration, Location::caller()) }
 }
 
-/// Awaits `future`, but not beyond `deadline`; see [`timeout`].
+/// Awaits `future` until `deadline` at most; see [`timeout`].
+///
+/// Dropping the timeout drops the future with it, also after [`Elapsed`].
+///
+/// # Errors
+///
+/// [`Elapsed`] when the deadline has passed and the future is not ready.
+///
+/// # Panics
+///
+/// Polling it panics when no runtime is running on this thread, unless the future is ready.
 #[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout { future: future.into_future(), sleep: Sleep::until(deadline, Location::caller()) }
@@ -47,6 +61,8 @@ pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::Int
 
 pin_project! {
     /// The future of [`timeout`] and [`timeout_at`].
+    ///
+    /// Dropping it drops the future inside and cancels the timer.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct Timeout<F> {
@@ -64,11 +80,11 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        // This asks for no share: a future that has used up all of it must not outlive its time.
+        // This consumes no budget: a future that has used it all up must still time out.
         if this.sleep.poll_elapsed(cx.waker()).is_ready() {
             return Poll::Ready(Err(Elapsed(())));
         }
-        // What the task waits for is what the future said; the deadline only guards it.
+        // The report shows what the future waits for; the deadline is shown only if that is unknown.
         if let (Why::Unknown, _) = turn::parked() {
             turn::park_at(Why::Timer, this.sleep.at());
         }
@@ -76,8 +92,10 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// The deadline came before the future was ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The error of a [`timeout`]: the deadline has passed and the future is not ready.
+///
+/// It converts to an [`io::Error`] of the kind [`TimedOut`](io::ErrorKind::TimedOut).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Elapsed(());
 
 impl fmt::Display for Elapsed {

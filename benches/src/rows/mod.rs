@@ -136,6 +136,13 @@ pub const ALL: &[Row] = &[
         note: "",
     },
     Row {
+        name: "spawn-4k",
+        title: "spawn + join with 4 KiB of state",
+        kind: operation!(1_000, spawn::joined_with_state(), Some(spawn::batch_with_state_limit)),
+        goals: &[],
+        note: "the state is room that nobody fills: it has to be found, and must not be copied",
+    },
+    Row {
         name: "slot",
         title: "round trip over the same slot",
         kind: operation!(1_000, slot::round_trip(), Some(slot::limit)),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use popleft_benches::undo;
 
-/// An edit that no longer applies would be found out only when somebody measures.
+/// Without this test an edit that no longer applies would fail only at the next measurement.
 #[test]
 fn each_edit_applies_to_the_sources_exactly_once() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,4 +1,4 @@
-//! The run: who is measured when.
+//! The run: what is measured when.
 //!
 //! The peers take turns within each row, A B C A B C, so that what the machine does meanwhile
 //! meets all of them; the medians of the rounds are compared.

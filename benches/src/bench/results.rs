@@ -7,7 +7,7 @@ use crate::peers;
 use crate::rows::Goal;
 use crate::share;
 
-/// What one runtime came to in one row.
+/// The result of one runtime in one row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
     /// The runtime.
@@ -35,9 +35,9 @@ pub struct Measured {
     pub unit: &'static str,
     /// Whether less is better.
     pub lower_is_better: bool,
-    /// Everyone who took part.
+    /// The runtimes that were measured.
     pub cells: Vec<Cell>,
-    /// Who could not, and why.
+    /// The runtimes that could not be measured, and why.
     pub absent: Vec<(&'static str, String)>,
 }
 
@@ -77,7 +77,7 @@ impl Grown {
 /// A distribution, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spread {
-    /// Whose.
+    /// The runtime.
     pub peer: &'static str,
     /// Under what.
     pub title: &'static str,
@@ -92,7 +92,7 @@ pub struct Spread {
 /// One connection across two cores.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spin {
-    /// Whose server, and what it does when it has nothing to do.
+    /// The server, and what it does when it is idle.
     pub title: &'static str,
     /// Requests a second.
     pub rate: f64,
@@ -134,7 +134,7 @@ pub fn is_reached(goal: Goal, measured: &Measured) -> Option<bool> {
 }
 
 impl Measured {
-    /// What a runtime came to.
+    /// The result of a runtime.
     pub fn of(&self, peer: &str) -> Option<f64> {
         self.cells.iter().find(|cell| cell.peer == peer).map(|cell| cell.value)
     }

@@ -16,7 +16,7 @@ impl Bench {
         count: bool,
         watcher: &[&str],
     ) -> anyhow::Result<(Running, SocketAddr)> {
-        // The port is free until the server takes it; nobody else here asks for one.
+        // The port is free until the server takes it; nothing else here asks for one.
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let task = Task::Serve { peer: peer.to_string(), addr, count };
         Ok((Running::start_under(watcher, task, self.first_core)?, addr))

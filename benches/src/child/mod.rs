@@ -24,18 +24,18 @@ pub enum Task {
     Operation {
         /// The row's name.
         row: String,
-        /// Whose cost.
+        /// The runtime.
         peer: String,
         /// How long at least.
         target: Duration,
         /// Whether allocations are counted, which takes time.
         count: bool,
     },
-    /// A small row with exactly so many operations, for one who counts from outside.
+    /// A small row with exactly so many operations, to be counted from outside the process.
     Times {
         /// The row's name.
         row: String,
-        /// Whose cost.
+        /// The runtime.
         peer: String,
         /// How many operations.
         operations: u64,
@@ -44,7 +44,7 @@ pub enum Task {
     Bytes {
         /// The row's name.
         row: String,
-        /// Whose.
+        /// The runtime.
         peer: String,
     },
     /// An operation of popleft beside others that do nothing.
@@ -58,7 +58,7 @@ pub enum Task {
     },
     /// How late timers are.
     Lateness {
-        /// Whose.
+        /// The runtime.
         peer: String,
         /// With a busy task beside.
         busy: bool,
@@ -68,7 +68,7 @@ pub enum Task {
     /// An echo server, until its standard input ends. Each line that it reads there is a question
     /// about [`Usage`].
     Serve {
-        /// Whose.
+        /// The runtime.
         peer: String,
         /// Where.
         addr: SocketAddr,
@@ -98,7 +98,7 @@ pub struct Usage {
 /// The word that makes this program a child.
 const CHILD: &str = "__child";
 
-/// Does what a child has to do. `None` when this process is none.
+/// Runs the task of a child. `None` when this process is not a child.
 pub fn main() -> Option<ExitCode> {
     let mut args = env::args().skip(1);
     if args.next()? != CHILD {

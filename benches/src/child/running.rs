@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::child::{CHILD, Task};
 
-/// A child process that is spoken to in lines.
+/// A child process that answers in lines of JSON.
 pub struct Running {
     child: Child,
     /// `None` once it is to end.
@@ -81,7 +81,7 @@ impl Running {
         Ok(())
     }
 
-    /// Waits for its next line. The error holds what it said last.
+    /// Waits for its next line. The error holds what the child wrote to standard error.
     pub fn hear<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
@@ -107,12 +107,12 @@ impl Drop for Running {
     }
 }
 
-/// Has a child do one thing, and returns what it says.
+/// Runs one task in a child, and returns its answer.
 pub fn done<T: DeserializeOwned>(task: Task, core: Option<usize>) -> anyhow::Result<T> {
     Running::start(task, core)?.hear()
 }
 
-/// What is said of an error in a table: the panic's message, or the last line there is.
+/// An error in the words of a table: the message of the panic, or the last line of the error.
 pub(crate) fn last_words(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let mut after_panic = text.lines().skip_while(|line| !line.contains("panicked at"));

@@ -14,7 +14,7 @@ use crate::child::{Task, Usage};
 #[cfg(target_os = "linux")]
 use crate::load;
 use crate::load::Load;
-use crate::measure::{Sample, cpu_time, for_at_least};
+use crate::measure::{Sample, cpu_time, expect_to_be_slow, for_at_least};
 use crate::peers::popleft::Popleft;
 use crate::rows::grown::{self, Operation};
 use crate::rows::{self, Kind, lateness};
@@ -47,7 +47,7 @@ pub(super) fn run(task: Task) -> anyhow::Result<()> {
     }
     match task {
         Task::Operation { row, peer, target, count } => operation(&row, &peer, target, count),
-        Task::Times { row, peer, operations } => say(&small_row(&row)?.workload(&peer)(operations)),
+        Task::Times { row, peer, operations } => times(&row, &peer, operations),
         Task::Bytes { row, peer } => bytes(&row, &peer),
         Task::Grown { operation, others, target } => grown(operation, others, target),
         Task::Lateness { peer, busy, sleeps } => late(&peer, busy, sleeps),
@@ -90,6 +90,11 @@ fn operation(row: &str, peer: &str, target: Duration, count: bool) -> anyhow::Re
     }
     let target = if row.cpu { Duration::ZERO } else { target };
     say(&for_at_least(target, row.first, row.workload(peer)))
+}
+
+fn times(row: &str, peer: &str, operations: u64) -> anyhow::Result<()> {
+    expect_to_be_slow();
+    say(&small_row(row)?.workload(peer)(operations))
 }
 
 fn bytes(row: &str, peer: &str) -> anyhow::Result<()> {

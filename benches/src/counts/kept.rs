@@ -55,7 +55,7 @@ impl Kept {
         text
     }
 
-    /// The same with new numbers for these rows.
+    /// A copy with new numbers for these rows.
     pub(super) fn with(&self, counted: &[(&str, f64)]) -> Kept {
         let mut instructions = self.instructions.clone();
         instructions.extend(counted.iter().map(|&(row, count)| (row.to_string(), count)));

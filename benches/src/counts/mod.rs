@@ -90,9 +90,9 @@ const ROWS: &[Lengths] = &[
     lengths("spawn-detached", 2_000, 42_000),
     lengths("spawn-4k", 2_000, 42_000),
     lengths("slot", 2_000, 42_000),
-    lengths("timer-drop", 10_000, 60_000),
-    lengths("timer-fire", 10_000, 30_000),
-    lengths("offload-100", 2_000, 22_000),
+    lengths("timer-drop", 10_000, 210_000),
+    lengths("timer-fire", 5_000, 40_000),
+    lengths("offload-100", 2_000, 62_000),
 ];
 
 /// How often a row is counted of which the least counts: where threads or the clock take part, the
@@ -145,7 +145,7 @@ impl Counted {
 struct Report {
     settings: String,
     rows: Vec<Counted>,
-    /// Who could not be counted, and why.
+    /// The runtimes that could not be counted, and why.
     absent: Vec<(&'static str, String)>,
 }
 
@@ -173,7 +173,7 @@ impl Options {
         self.json.as_ref().filter(|path| path.as_os_str() != "-")
     }
 
-    /// Who is counted.
+    /// The runtimes that are counted.
     fn peers(&self) -> Vec<&'static str> {
         let all = peers::ALL.iter().map(|peer| peer.0);
         if self.peers {
@@ -336,8 +336,8 @@ impl Cost {
         Cost { instructions: each(few.total(), many.total()), places: places.collect() }
     }
 
-    /// The functions that take most. They are those of the sources if it can be told where each was
-    /// inlined, and those of the program if not.
+    /// The functions that take most. They are those of the sources where `addr2line` knows what
+    /// was inlined, and those of the program otherwise.
     fn functions(&self) -> Vec<Function> {
         let counts = self.places.iter().filter(|(_, instructions)| *instructions > 0.0);
         let addresses: Vec<_> = counts.clone().filter_map(|(place, _)| place.address).collect();

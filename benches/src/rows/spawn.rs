@@ -38,7 +38,7 @@ pub fn joined_in_turn<P: Peer>(operations: u64) -> Sample {
     P::run(joined_inside::<P>(operations))
 }
 
-/// The same on a runtime that is running.
+/// The row itself, for a runtime that is already running.
 pub async fn joined_inside<P: Peer>(operations: u64) -> Sample {
     let watch = Stopwatch::start();
     for i in 0..operations {

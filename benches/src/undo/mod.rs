@@ -20,9 +20,9 @@ use self::builds::Builds;
 use self::techniques::Technique;
 pub use self::techniques::check;
 
-/// What each technique of popleft is worth, told by undoing it
+/// What each technique of popleft is worth, shown by undoing it
 ///
-/// Copies the workspace, takes one technique out of the copy, builds it, and has both measured in
+/// Copies the workspace, takes one technique out of the copy, builds it, and measures both in
 /// turns. The first build takes a minute or two, each further one about half a minute.
 #[derive(Debug, Parser)]
 #[command(

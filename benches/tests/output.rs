@@ -3,11 +3,8 @@
 use std::io;
 use std::process::{Command, Stdio};
 
-const PROGRAMS: [&str; 3] = [
-    env!("CARGO_BIN_EXE_peers"),
-    env!("CARGO_BIN_EXE_undone"),
-    env!("CARGO_BIN_EXE_counts"),
-];
+const PROGRAMS: [&str; 3] =
+    [env!("CARGO_BIN_EXE_peers"), env!("CARGO_BIN_EXE_undone"), env!("CARGO_BIN_EXE_counts")];
 
 /// Runs a program with this standard output; returns the exit code and standard error.
 fn ends(program: &str, args: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {

@@ -78,20 +78,50 @@ pub(super) fn apply(edits: &[Edit], workspace: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sees that each edit of each technique applies to a workspace, exactly once, and that the rows
-/// which are to show a technique exist. Nothing is written. How many techniques and edits there
-/// are.
+/// Checks that each edit of each technique applies to a workspace, exactly once, and that the rows
+/// which are to show a technique exist. Nothing is written. Returns how many techniques and edits
+/// there are.
 ///
 /// # Errors
 ///
-/// When one does not apply; the error names it.
+/// When some do not apply; the error names all of them.
 pub fn check(workspace: &Path) -> anyhow::Result<(usize, usize)> {
     let all = all()?;
+    let mut complaints = vec![];
     for Technique { name, rows, edit, .. } in &all {
-        for row in rows {
-            ensure!(rows::find(row).is_some(), "{name}: there is no row {row:?}");
+        for row in rows.iter().filter(|row| rows::find(row).is_none()) {
+            complaints.push(format!("{name}: there is no row {row:?}"));
         }
-        edited(edit, workspace).with_context(|| format!("{name} cannot be undone"))?;
+        if let Err(error) = edited(edit, workspace) {
+            complaints.push(format!("{name}: {error:#}"));
+        }
     }
+    ensure!(complaints.is_empty(), "{}", complaints.join("; "));
     Ok((all.len(), all.iter().map(|technique| technique.edit.len()).sum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(was: &str, is: &str) -> Edit {
+        Edit { file: "a.rs".into(), was: was.to_string(), is: is.to_string() }
+    }
+
+    #[test]
+    fn text_that_stands_twice_is_not_replaced() {
+        assert_eq!(edit("b", "c").apply_to("a b").unwrap(), "a c");
+        let error = edit("b", "c").apply_to("b b").unwrap_err().to_string();
+        assert_eq!(error, "a.rs: \"b\" stands there 2 times");
+    }
+
+    #[test]
+    fn an_edit_sees_what_the_edits_before_it_have_made_of_the_file() {
+        let folder = std::env::temp_dir().join(format!("popleft-edits-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("a.rs"), "one").unwrap();
+        let files = edited(&[edit("one", "two"), edit("two", "three")], &folder);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(files.unwrap(), BTreeMap::from([(folder.join("a.rs"), "three".to_string())]));
+    }
 }

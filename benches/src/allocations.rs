@@ -1,6 +1,6 @@
-//! Counting what is allocated, when somebody wants to know.
+//! Counts allocations, on request.
 //!
-//! While nobody does, an allocation costs one load and one branch more than the system's.
+//! While nothing is counted, an allocation costs one load and one branch more than the system's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};

@@ -13,9 +13,11 @@
 pub mod allocations;
 pub mod bench;
 pub mod child;
+pub mod counts;
 pub mod load;
 pub mod measure;
 pub mod peers;
+mod profile;
 pub mod report;
 pub mod rows;
 pub mod share;

@@ -112,6 +112,78 @@ mod linux {
         }
     }
 
+    /// The clients of one server.
+    struct Clients {
+        addr: SocketAddr,
+        epoll: OwnedFd,
+        clients: Vec<Client>,
+        /// A new connection for each request.
+        reconnect: bool,
+    }
+
+    impl Clients {
+        fn start(addr: SocketAddr, load: &Load) -> io::Result<Clients> {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            let clients = (0..load.clients).map(|number| Client::start(addr, &epoll, number));
+            let clients = clients.collect::<io::Result<Vec<_>>>()?;
+            Ok(Clients { addr, epoll, clients, reconnect: load.reconnect })
+        }
+
+        /// Asks for so long. How long each answer took, in microseconds.
+        fn ask_for(&mut self, time: Duration) -> io::Result<Vec<f64>> {
+            let mut latencies = Vec::new();
+            let mut events = Vec::with_capacity(1024);
+            let tick = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+            let until = Instant::now() + time;
+            let mut last_answer = Instant::now();
+            loop {
+                events.clear();
+                let room = rustix::buffer::spare_capacity(&mut events);
+                epoll::wait(&self.epoll, room, Some(&tick))?;
+                let now = Instant::now();
+                if now >= until {
+                    return Ok(latencies);
+                }
+                if now > last_answer + TOO_LONG {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "the server does not answer"));
+                }
+                for event in &events {
+                    if let Some(latency) = self.hear(event.data.u64() as usize)? {
+                        last_answer = now;
+                        latencies.push(latency.as_nanos() as f64 / 1000.0);
+                    }
+                }
+            }
+        }
+
+        /// How long the answer of a client took, once it is whole; then the client asks again.
+        fn hear(&mut self, number: usize) -> io::Result<Option<Duration>> {
+            let client = &mut self.clients[number];
+            if !client.hear()? {
+                return Ok(None);
+            }
+            let latency = client.asked.elapsed();
+            if self.reconnect {
+                *client = Client::start(self.addr, &self.epoll, number)?;
+            } else {
+                client.ask()?;
+            }
+            Ok(Some(latency))
+        }
+    }
+
+    /// Connections that ask nothing.
+    fn idle(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
+        let connect = |_| {
+            // One request each, so that the server has read from it and waits.
+            let mut stream = connect(addr)?;
+            stream.write_all(&REQUEST)?;
+            stream.read_exact(&mut [0; REQUEST.len()])?;
+            Ok(stream)
+        };
+        (0..count).map(connect).collect()
+    }
+
     /// Puts a server under load; `begun` is called when the measured time begins, `ended` when it
     /// ends.
     pub fn run(
@@ -120,63 +192,17 @@ mod linux {
         mut begun: impl FnMut() -> io::Result<()>,
         mut ended: impl FnMut() -> io::Result<()>,
     ) -> io::Result<Seen> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut idle = Vec::new();
-        for _ in 0..load.idle {
-            // One request each, so that the server has read from it and waits.
-            let mut stream = connect(addr)?;
-            stream.write_all(&REQUEST)?;
-            stream.read_exact(&mut [0; REQUEST.len()])?;
-            idle.push(stream);
-        }
-        let clients = (0..load.clients).map(|number| Client::start(addr, &epoll, number));
-        let mut clients = clients.collect::<io::Result<Vec<_>>>()?;
-
+        let _idle = idle(addr, load.idle)?;
+        let mut clients = Clients::start(addr, &load)?;
         let (warm_up, measured) = load.times();
-        let mut from = Instant::now() + warm_up;
-        let mut counting = false;
-        let mut latencies: Vec<f64> = Vec::new();
-        let mut events = Vec::with_capacity(1024);
-        let tick = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-        let mut last_answer = Instant::now();
-        loop {
-            events.clear();
-            epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&tick))?;
-            let now = Instant::now();
-            if !counting && now >= from {
-                counting = true;
-                begun()?;
-                from = Instant::now();
-            }
-            if counting && now >= from + measured {
-                break;
-            }
-            if now > last_answer + TOO_LONG {
-                return Err(io::Error::new(ErrorKind::TimedOut, "the server does not answer"));
-            }
-            for event in &events {
-                let number = event.data.u64() as usize;
-                if !clients[number].hear()? {
-                    continue;
-                }
-                last_answer = now;
-                if counting {
-                    latencies.push(clients[number].asked.elapsed().as_nanos() as f64 / 1000.0);
-                }
-                if load.reconnect {
-                    clients[number] = Client::start(addr, &epoll, number)?;
-                } else {
-                    clients[number].ask()?;
-                }
-            }
-        }
-        let seconds = from.elapsed().as_secs_f64();
+        clients.ask_for(warm_up)?;
+        begun()?;
+        let start = Instant::now();
+        let latencies = clients.ask_for(measured)?;
+        let seconds = start.elapsed().as_secs_f64();
         ended()?;
         // A load that is there for its connections alone may have had no answer.
-        let quantile = |share| match latencies.is_empty() {
-            true => 0.0,
-            false => quantile(&latencies, share),
-        };
+        let quantile = |share| if latencies.is_empty() { 0.0 } else { quantile(&latencies, share) };
         Ok(Seen {
             answers: latencies.len() as u64,
             seconds,

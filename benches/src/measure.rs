@@ -1,5 +1,6 @@
 //! Clocks and counters.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
@@ -46,6 +47,18 @@ impl Stopwatch {
             allocations: each((allocations::allocated().times - self.allocations) as f64),
         }
     }
+}
+
+static SLOWED_DOWN: AtomicBool = AtomicBool::new(false);
+
+/// Says that this process is watched by something that makes it some fifty times slower.
+pub fn expect_to_be_slow() {
+    SLOWED_DOWN.store(true, Relaxed);
+}
+
+/// Whether this process is some fifty times slower than it would be by itself.
+pub fn is_slowed_down() -> bool {
+    SLOWED_DOWN.load(Relaxed)
 }
 
 /// How long this process has computed, all threads together.

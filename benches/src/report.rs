@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::bench::{Cell, Measured, Report, Spin, Spread, is_reached};
+use crate::bench::results::{Cell, Measured, Report, Spin, Spread, is_reached};
 use crate::peers;
 use crate::rows::{self, Goal, Row};
 
@@ -210,10 +210,10 @@ fn grown(report: &Report) -> Sheet {
         let cost = |wanted| grown.steps.iter().find(|step| power(step) == wanted);
         row.extend((2..=6).map(|power| cost(power).map_or("-".to_string(), |step| short(step.1))));
         row.push(format!("{:.2}", grown.grows));
-        row.push(match grown.has_goal {
-            true if grown.grows <= 1.5 => "<= 1.5: yes".to_string(),
-            true => "<= 1.5: NO".to_string(),
-            false => "".to_string(),
+        row.push(match (grown.has_goal, grown.grows <= 1.5) {
+            (true, true) => "<= 1.5: yes".to_string(),
+            (true, false) => "<= 1.5: NO".to_string(),
+            (false, _) => "".to_string(),
         });
         row
     });

@@ -44,7 +44,7 @@ const SERVERS: &[(&str, &[&str])] = &[
     ("fib-tasks, threads", &["fib-tasks", "--compute", "threads"]),
 ];
 
-/// What one server came to.
+/// The result of one server.
 #[derive(Clone, Debug, Serialize)]
 pub struct Kept {
     /// The server.

@@ -1,11 +1,12 @@
-//! The benches end quietly when nobody reads them, and say it when what they measured would get lost.
+//! The benches end quietly when their output is not read, and report an error when it would be lost.
 
 use std::io;
 use std::process::{Command, Stdio};
 
-const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_peers"), env!("CARGO_BIN_EXE_undone")];
+const PROGRAMS: [&str; 3] =
+    [env!("CARGO_BIN_EXE_peers"), env!("CARGO_BIN_EXE_undone"), env!("CARGO_BIN_EXE_counts")];
 
-/// How a program ends whose standard output is this: the exit code, and what it said on standard error.
+/// Runs a program with this standard output; returns the exit code and standard error.
 fn ends(program: &str, args: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
     let output = Command::new(program).args(args).stdout(stdout).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

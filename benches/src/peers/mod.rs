@@ -23,7 +23,7 @@ pub trait Peer: 'static {
     /// Starts a task; the future that is returned ends when it has ended.
     fn spawn<F: Future<Output: 'static> + 'static>(future: F) -> impl Future + 'static;
 
-    /// Starts a task that nobody will wait for.
+    /// Starts a task that is not joined.
     fn spawn_detached(future: impl Future<Output = ()> + 'static);
 
     /// Lets the other tasks go first.
@@ -32,12 +32,12 @@ pub trait Peer: 'static {
     /// Waits.
     fn sleep(duration: Duration) -> impl Future + 'static;
 
-    /// Has something done by another thread.
+    /// Runs a job on another thread.
     fn offload(job: impl FnOnce() -> u64 + Send + 'static) -> impl Future + 'static;
 }
 
-/// Everyone who takes part, in the order of the table: the name by which one is chosen, and what
-/// the table says.
+/// All runtimes that are measured, in the order of the table: the name on the command line, and the
+/// heading in the table.
 pub const ALL: &[(&str, &str)] = &[
     ("popleft", "popleft"),
     ("limit", "limit"),

@@ -16,15 +16,15 @@ use crate::with_peer;
 
 /// One line of the table.
 pub struct Row {
-    /// By which it is chosen.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What the table says.
+    /// The heading in the table.
     pub title: &'static str,
     /// What is measured, and how.
     pub kind: Kind,
-    /// What popleft is to reach.
+    /// The goals of popleft.
     pub goals: &'static [Goal],
-    /// What a reader should know about who does what differently.
+    /// How the runtimes differ in this row, for the reader of the table.
     pub note: &'static str,
 }
 
@@ -35,7 +35,7 @@ pub enum Kind {
     Operation {
         /// The row on a peer, with so many operations.
         peer: fn(&str, u64) -> Option<Sample>,
-        /// The same by hand.
+        /// The limit, written by hand.
         limit: Option<fn(u64) -> Sample>,
         /// How many operations: this many first, then more until it takes long enough.
         first: u64,
@@ -46,7 +46,7 @@ pub enum Kind {
     Bytes {
         /// The row on a peer.
         peer: fn(&str) -> Option<f64>,
-        /// The same by hand.
+        /// The limit, written by hand.
         limit: fn() -> f64,
     },
     /// Requests a second of an echo server; higher is better.
@@ -63,7 +63,7 @@ pub enum Kind {
     },
 }
 
-/// What popleft is to reach in a row.
+/// A goal of popleft in a row.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
     /// At most this many times what the best of the peers takes.
@@ -134,6 +134,13 @@ pub const ALL: &[Row] = &[
         kind: operation!(1_000, spawn::detached(), Some(spawn::batch_limit)),
         goals: &[Goal::OfBestAtMost(0.85)],
         note: "",
+    },
+    Row {
+        name: "spawn-4k",
+        title: "spawn + join with 4 KiB of state",
+        kind: operation!(1_000, spawn::joined_with_state(), Some(spawn::batch_with_state_limit)),
+        goals: &[],
+        note: "the state is room that nobody fills: it has to be found, and must not be copied",
     },
     Row {
         name: "slot",

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::measure::{Sample, Stopwatch};
 use crate::peers::Peer;
 
-/// Room for one value and for one who waits for it.
+/// One value, and the waker of the task that waits for it.
 #[derive(Default)]
 struct Slot {
     value: Cell<Option<u64>>,
@@ -62,7 +62,7 @@ pub fn round_trip<P: Peer>(operations: u64) -> Sample {
     P::run(inside::<P>(operations))
 }
 
-/// The same on a runtime that is running.
+/// The row itself, for a runtime that is already running.
 pub async fn inside<P: Peer>(operations: u64) -> Sample {
     let slots = Rc::new(Slots::default());
     let watch = Stopwatch::start();

@@ -12,7 +12,7 @@ use crate::peers::Peer;
 /// How many jobs are under way at once in the second row.
 const IN_FLIGHT: u64 = 100;
 
-/// What the two sides share: who is to be woken, and how often it was.
+/// What the two threads share: the waker of the task, and how often it was woken.
 struct Bell {
     waker: Mutex<Option<Waker>>,
     rung: AtomicU64,
@@ -100,7 +100,7 @@ pub mod limit {
     use crate::measure::{Sample, Stopwatch};
 
     /// An eventfd in an epoll of its own, edge-triggered: a ring is one write, a sleep one wait,
-    /// and nobody reads it.
+    /// and it is never read.
     struct Doorbell {
         epoll: OwnedFd,
         bell: OwnedFd,

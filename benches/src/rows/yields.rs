@@ -15,7 +15,7 @@ pub fn yields<P: Peer>(tasks: u64, operations: u64) -> Sample {
     P::run(inside::<P>(tasks, operations))
 }
 
-/// The same on a runtime that is running.
+/// The row itself, for a runtime that is already running.
 pub async fn inside<P: Peer>(tasks: u64, operations: u64) -> Sample {
     let turns = operations.div_ceil(tasks);
     let watch = Stopwatch::start();

@@ -100,9 +100,10 @@ fn check(repository: &Repository, outputs: &Outputs, no_runs: bool) -> Result<()
         render(repository, woven)?;
     }
     report("check", &problems)?;
-    say(match no_runs {
-        true => "the book keeps what it promises, but for the commands, which were not run",
-        false => "the book keeps what it promises",
+    say(if no_runs {
+        "the book keeps what it promises, except for the commands, which were not run"
+    } else {
+        "the book keeps what it promises"
     })
 }
 

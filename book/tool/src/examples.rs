@@ -1,5 +1,6 @@
 //! The code that chapters hold themselves: every Rust block is compiled and run, as rustdoc does it.
 
+use crate::code::{Fence, fences};
 use crate::config::Examples;
 use crate::outputs::make::cargo;
 use crate::outputs::process;
@@ -14,41 +15,14 @@ use std::time::Duration;
 /// How long all blocks of one chapter may take.
 const CHAPTER_LIMIT: Duration = Duration::from_secs(300);
 
-/// The opening line of a fenced block.
-struct Fence<'a> {
-    line: usize,
-    info: &'a str,
+/// The words after the mark of a fence.
+fn words(fence: &Fence) -> Vec<&str> {
+    let words = fence.info.split([',', ' ', '\t']);
+    words.filter(|word| !word.is_empty()).collect()
 }
 
-impl Fence<'_> {
-    fn words(&self) -> Vec<&str> {
-        let words = self.info.split([',', ' ', '\t']);
-        words.filter(|word| !word.is_empty()).collect()
-    }
-
-    fn is_rust(&self) -> bool {
-        self.words().first() == Some(&"rust")
-    }
-}
-
-fn fences(text: &str) -> Vec<Fence<'_>> {
-    let mut found = Vec::new();
-    let mut open: Option<String> = None;
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let mark = line.chars().next().filter(|c| *c == '`' || *c == '~');
-        let run: String = line.chars().take_while(|c| Some(*c) == mark).collect();
-        let info = &line[run.len()..];
-        if let Some(opened) = &open {
-            if run.starts_with(opened.as_str()) && info.is_empty() {
-                open = None;
-            }
-        } else if run.len() >= 3 && !info.contains('`') {
-            found.push(Fence { line: index + 1, info: info.trim() });
-            open = Some(run);
-        }
-    }
-    found
+fn is_rust(fence: &Fence) -> bool {
+    words(fence).first() == Some(&"rust")
 }
 
 /// Blocks that nothing would compile, and blocks that rustdoc would take for Rust though nobody says so.
@@ -57,10 +31,10 @@ pub fn unchecked_blocks(repository: &Repository) -> Result<Vec<Problem>> {
     for chapter in repository.files("book/src", "md")? {
         let text = repository.read(&chapter)?;
         for fence in fences(&text) {
-            let words = fence.words();
+            let words = words(&fence);
             let text = if words.is_empty() {
                 "this block names no language; `text` if it is none"
-            } else if fence.is_rust() && words.contains(&"ignore") {
+            } else if is_rust(&fence) && words.contains(&"ignore") {
                 "a Rust block that nobody compiles; weave it, or use no_run, should_panic or compile_fail"
             } else {
                 continue;
@@ -78,7 +52,7 @@ pub fn test(repository: &Repository, examples: &Examples) -> Result<Vec<Problem>
     let mut blocks = 0;
     for chapter in repository.files("book/src", "md")? {
         let text = repository.read(&chapter)?;
-        let count = fences(&text).iter().filter(|fence| fence.is_rust()).count();
+        let count = fences(&text).iter().filter(|fence| is_rust(fence)).count();
         if count == 0 {
             continue;
         }

@@ -6,6 +6,7 @@
 //! looks at what came out. [`examples`] runs the Rust that chapters hold themselves. [`commands`] is what people type.
 
 pub mod chapter;
+mod code;
 pub mod commands;
 pub mod config;
 pub mod examples;

@@ -1,5 +1,6 @@
-//! Finds the tags of a chapter: `{{#name ...}}`. Fenced code and inline code are left alone, `\{{#` shows a tag as text.
+//! Finds the tags of a chapter: `{{#name ...}}`. Code is left alone, `\{{#` shows a tag as text.
 
+use crate::code;
 use crate::problem::Problem;
 
 /// A chapter, cut at its tags.
@@ -49,55 +50,31 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn run(&mut self) {
+        let code = code::ranges(self.text);
         let mut at = 0;
-        let mut fence: Option<String> = None;
-        while at < self.text.len() {
-            let end = line_end(self.text, at);
-            let line = &self.text[at..end];
-            if let Some(open) = &fence {
-                if closes(line, open) {
-                    fence = None;
-                }
-                at = end;
-            } else if let Some(opened) = opening_fence(line) {
-                fence = Some(opened);
-                at = end;
+        while let Some(found) = self.text[at..].find("{{#") {
+            let start = at + found;
+            at = if let Some(code) = code.iter().find(|code| code.contains(&start)) {
+                code.end
+            } else if self.text[self.plain_from..start].ends_with('\\') {
+                self.push_text(start - 1);
+                self.plain_from = start;
+                start + "{{#".len()
             } else {
-                at = self.scan_line(at, end);
-            }
+                self.scan_tag(start)
+            };
         }
         self.push_text(self.text.len());
     }
 
-    /// Takes the tags that begin on this line; returns where to go on, which is later when a tag runs over lines.
-    fn scan_line(&mut self, start: usize, end: usize) -> usize {
-        let mut at = start;
-        while at < end {
-            let rest = &self.text[at..];
-            if rest.starts_with('`') {
-                at += inline_code(&self.text[at..end]);
-            } else if rest.starts_with("\\{{#") {
-                self.push_text(at);
-                self.plain_from = at + 1;
-                at += "\\{{#".len();
-            } else if rest.starts_with("{{#") {
-                at = self.scan_tag(start, at);
-                if at > end {
-                    return at;
-                }
-            } else {
-                at += rest.chars().next().map_or(1, char::len_utf8);
-            }
-        }
-        end
-    }
-
-    fn scan_tag(&mut self, line_start: usize, at: usize) -> usize {
+    /// Takes the tag that begins at `at`; returns where to continue.
+    fn scan_tag(&mut self, at: usize) -> usize {
+        let is_at_line_start = at == 0 || self.text[..at].ends_with('\n');
         let line = 1 + self.text[..at].matches('\n').count();
         let inside = at + "{{#".len();
         let Some(length) = tag_length(&self.text[inside..]) else {
             self.problem(line, "this tag has no `}}`");
-            return self.text.len() + 1;
+            return self.text.len();
         };
         let after = inside + length + "}}".len();
         let alone_after = self.text[after..line_end(self.text, after)].trim().is_empty();
@@ -108,7 +85,7 @@ impl Scanner<'_> {
                 name,
                 words,
                 line,
-                is_block: at == line_start && alone_after,
+                is_block: is_at_line_start && alone_after,
             })),
             Err(text) => self.problem(line, &text),
         }
@@ -132,36 +109,6 @@ impl Scanner<'_> {
 /// One past the newline that ends the line at `from`.
 fn line_end(text: &str, from: usize) -> usize {
     text[from..].find('\n').map_or(text.len(), |n| from + n + 1)
-}
-
-fn opening_fence(line: &str) -> Option<String> {
-    let line = line.trim_start();
-    let mark = line.chars().next().filter(|c| *c == '`' || *c == '~')?;
-    let run: String = line.chars().take_while(|c| *c == mark).collect();
-    let info = &line[run.len()..];
-    // "```x```" on one line is inline code.
-    let is_fence = run.len() >= 3 && !(mark == '`' && info.contains('`'));
-    is_fence.then_some(run)
-}
-
-fn closes(line: &str, open: &str) -> bool {
-    let line = line.trim();
-    line.len() >= open.len() && line.chars().all(|c| open.starts_with(c))
-}
-
-/// The length of the inline code at the start of `line`, or of its run of backticks when nothing closes it.
-fn inline_code(line: &str) -> usize {
-    let run = line.chars().take_while(|c| *c == '`').count();
-    let mut at = run;
-    while let Some(next) = line[at..].find('`') {
-        at += next;
-        let closing = line[at..].chars().take_while(|c| *c == '`').count();
-        at += closing;
-        if closing == run {
-            return at;
-        }
-    }
-    run
 }
 
 /// The length of the text up to the `}}` that is not inside quotes.

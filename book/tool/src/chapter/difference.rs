@@ -70,7 +70,7 @@ impl Weaver<'_> {
             link(&new_path),
             link(&old_path),
         ));
-        // `samp`, for a reader who copied this would copy the removed lines too.
+        // `samp`, because a reader who copied this would copy the removed lines too.
         Ok(format!(
             "<figure class=\"woven difference\"><figcaption>{caption}</figcaption><pre><samp class=\"hljs\">{lines}</samp></pre></figure>"
         ))

@@ -56,7 +56,7 @@ impl Weaver<'_> {
         Ok(html::code_figure("woven", &caption, &lines))
     }
 
-    /// A link in a sentence: the name of an item, with its place for whoever points at it; otherwise the place.
+    /// A link in a sentence: the name of an item, with its place shown on hover; otherwise the place.
     pub(super) fn source_link(&mut self, context: &Context, tag: &Tag) -> Expanded {
         let mut arguments = Arguments::of(tag);
         let path = arguments.first("a file")?;

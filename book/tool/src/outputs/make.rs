@@ -45,9 +45,10 @@ pub(super) fn build_programs(
         }
     }
     // A book need not stand in a workspace.
-    let target = match repository.path("Cargo.toml").exists() {
-        true => target_folder(repository)?,
-        false => repository.path("target"),
+    let target = if repository.path("Cargo.toml").exists() {
+        target_folder(repository)?
+    } else {
+        repository.path("target")
     };
     Ok(Programs { target })
 }

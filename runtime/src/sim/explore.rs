@@ -299,7 +299,7 @@ struct Exploration<P> {
 enum Distinct {
     /// The lines that panicked, in their order.
     Panic(Vec<String>),
-    /// TaskRef waits where.
+    /// Where each task waits.
     Deadlock(Vec<(Place, Why, Place)>),
     /// Its text says it all.
     Other(String),

@@ -29,7 +29,7 @@ use crate::current;
 use crate::task::Id;
 use crate::task::inbox::{Inbox, Message};
 
-/// TaskRef chooses the next task.
+/// What chooses the next task.
 pub(super) enum Chooser {
     /// No choice: the one that has waited longest goes next.
     Fifo,

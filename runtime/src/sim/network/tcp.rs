@@ -49,7 +49,7 @@ pub(super) struct Tcp {
     settings: Network,
     random: Random,
     listeners: BTreeMap<SocketId, Listening>,
-    /// TaskRef listens on which port of which host.
+    /// The listeners by host and port.
     listening: BTreeMap<(IpAddr, u16), Vec<SocketId>>,
     ends: BTreeMap<SocketId, End>,
     /// The ports of the hosts at which connections have begun.

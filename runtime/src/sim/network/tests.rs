@@ -293,7 +293,7 @@ fn faults_happen_when_they_are_due() {
     for id in [client, end] {
         assert_eq!(lab.read(id), (vec![], Err(ErrorKind::ConnectionReset)));
     }
-    // TaskRef comes later is served.
+    // What comes later is served.
     lab.connected();
 }
 
@@ -449,7 +449,7 @@ fn each_arrival_at_what_is_watched_is_reported_once() {
     assert_eq!(lab.pass(ms(0)), [report(6, false)]);
     assert_eq!(lab.tcp.receive(end, &mut byte).unwrap(), 1);
     assert_eq!(lab.pass(ms(0)), []);
-    // TaskRef does not ask for room is not told of it.
+    // A socket that does not ask for room gets no report of it.
     lab.tcp.watch(client, Some((6, READ)));
     assert_eq!(lab.pass(ms(0)), []);
     // The end is one, and is told apart from bytes.
@@ -527,7 +527,7 @@ fn a_connection_is_over_when_both_ends_know_that_both_have_ended() {
     assert!(lab.tcp.peer_addr(client).is_ok() && lab.tcp.peer_addr(end).is_ok());
     lab.tcp.shut_down(end, Shutdown::Write).unwrap();
     lab.pass(ms(10));
-    // TaskRef ended last does not know yet that the other one knows.
+    // The end that closed last does not know yet that the other one knows.
     assert_eq!(refused(lab.tcp.peer_addr(client)), ErrorKind::NotConnected);
     assert!(lab.tcp.peer_addr(end).is_ok());
     lab.pass(ms(10));

@@ -80,7 +80,7 @@ impl Source {
             Some(folder) => self.name.starts_with(&format!("{folder}/")),
             None => self.name == **room,
         };
-        let found = LAYERS.iter().position(|(_, rooms)| rooms.iter().any(|room| is_in(&room)));
+        let found = LAYERS.iter().position(|(_, rooms)| rooms.iter().any(is_in));
         found.unwrap_or_else(|| panic!("{} belongs to no layer", self.name))
     }
 

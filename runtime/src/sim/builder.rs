@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::random::Random;
+#[cfg(feature = "record")]
 use super::run::POLLS_BETWEEN_LOOKS;
 use super::run::{Ended, Payload, assert_that_nothing_runs_here, run_in};
 use super::schedule::Schedule;
 use super::simulated::{Chooser, Simulated};
 use crate::base::event::{Event, Listener};
-#[cfg(feature = "record")]
 use crate::base::panics::words_of;
 use crate::base::place::Place;
 use crate::base::warning::{self, Warning};

@@ -6,8 +6,8 @@
 //! packed into words of 32 bits when it is emitted: one for its kind and whatever is small about it, one
 //! for the nanoseconds since the event before, and one for each of its numbers; about 16 bytes.
 //!
-//! What does not fit (a task's name, a pause of a second) is kept as an entry, and one word says
-//! so.
+//! What does not fit (a task's name, a pause of a second) is kept as an entry, and two words stand for
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::words::{LONGEST, Packing, Unpacking};
 use super::{Entry, Event};
 use crate::base::event::Event as Emitted;
 
-/// So many words are in a block at most. They are 16 KiB.
+/// The most words in a block: 16 KiB.
 const WORDS: usize = 4 * 1024;
 
 /// Stands for a kind where an entry is kept whole.

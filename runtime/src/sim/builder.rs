@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::random::Random;
+#[cfg(feature = "record")]
 use super::run::POLLS_BETWEEN_LOOKS;
-use super::run::{Ended, Payload, assert_that_nothing_runs_here, run_in};
+use super::run::{Payload, RunEnd, assert_that_nothing_runs_here, run_in};
 use super::schedule::Schedule;
 use super::simulated::{Chooser, Simulated};
 use crate::base::event::{Event, Listener};
-#[cfg(feature = "record")]
 use crate::base::panics::words_of;
 use crate::base::place::Place;
 use crate::base::warning::{self, Warning};
@@ -274,7 +274,7 @@ impl Sim {
         for warning in warnings {
             // A deadlock is returned, with all that there is to say of it.
             if matches!(warning, Warning::Panic(_))
-                || matches!(ended, Ended::Returned(_) | Ended::Panicked(_))
+                || matches!(ended, RunEnd::Returned(_) | RunEnd::Panicked(_))
             {
                 warning::warn(warning);
             }
@@ -288,13 +288,13 @@ impl Sim {
             schedule: simulated.schedule().trimmed(),
         };
         match ended {
-            Ended::Returned(output) => Ok(output),
-            Ended::Panicked(payload) => {
+            RunEnd::Returned(output) => Ok(output),
+            RunEnd::Panicked(payload) => {
                 let kind = FailureKind::Panic(words_of(&*payload));
                 Err((failure(kind), Some(payload)))
             }
-            Ended::Failed(kind) => Err((failure(kind), None)),
-            Ended::GivenUp | Ended::NotTheSame(_) => {
+            RunEnd::Failed(kind) => Err((failure(kind), None)),
+            RunEnd::GivenUp | RunEnd::NotTheSame(_) => {
                 unreachable!("only a search gives a run up, or holds it against another")
             }
         }

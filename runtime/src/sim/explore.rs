@@ -12,7 +12,7 @@ use super::failure::{Failure, FailureKind};
 use super::network::Network;
 use super::quiet::{Heard, Quiet};
 use super::random::Random;
-use super::run::{Ended, assert_that_nothing_runs_here, run_in};
+use super::run::{RunEnd, assert_that_nothing_runs_here, run_in};
 use super::schedule::Schedule;
 use super::search::Search;
 use super::shared::{self, Declared, Watch};
@@ -419,16 +419,16 @@ where
         let schedule = simulated.schedule().trimmed();
         self.trail = simulated.take_trail().unwrap_or_default();
         let outcome = match ended {
-            Ended::NotTheSame(what) => return Err(not_the_same(&what, seed, schedule)),
-            Ended::GivenUp => Outcome::GivenUp,
-            Ended::Returned(_) => Outcome::Passed,
-            Ended::Panicked(payload) => Outcome::of_panic(&words_of(&*payload), panics),
-            Ended::Failed(FailureKind::Panic(text)) => Outcome::of_panic(&text, panics),
-            Ended::Failed(FailureKind::Deadlock(deadlock)) => {
+            RunEnd::NotTheSame(what) => return Err(not_the_same(&what, seed, schedule)),
+            RunEnd::GivenUp => Outcome::GivenUp,
+            RunEnd::Returned(_) => Outcome::Passed,
+            RunEnd::Panicked(payload) => Outcome::of_panic(&words_of(&*payload), panics),
+            RunEnd::Failed(FailureKind::Panic(text)) => Outcome::of_panic(&text, panics),
+            RunEnd::Failed(FailureKind::Deadlock(deadlock)) => {
                 let who = Distinct::Deadlock(deadlock.kind());
                 Outcome::Failed(who, FailureKind::Deadlock(deadlock))
             }
-            Ended::Failed(kind) => Outcome::Failed(Distinct::Other(kind.to_string()), kind),
+            RunEnd::Failed(kind) => Outcome::Failed(Distinct::Other(kind.to_string()), kind),
         };
         match self.trail.end_run() {
             Ok(()) => Ok(Ran { outcome, seed, schedule }),

@@ -25,7 +25,7 @@ pub(super) const POLLS_BETWEEN_LOOKS: u32 = 64;
 pub(super) type Payload = Box<dyn Any + Send>;
 
 /// How a run ended.
-pub(super) enum Ended<T> {
+pub(super) enum RunEnd<T> {
     Returned(T),
     Panicked(Payload),
     Failed(FailureKind),
@@ -57,17 +57,17 @@ pub(super) fn run_in<F: Future>(
     listen: Listen<'_>,
     at: Place,
     future: F,
-) -> (Ended<F::Output>, Vec<Warning>) {
+) -> (RunEnd<F::Output>, Vec<Warning>) {
     let warnings_before = warning::collect_warnings(Some(Vec::new()));
     let ended = run_collecting(simulated, listen, at, future);
     let mut warnings = warning::collect_warnings(warnings_before).unwrap_or_default();
     let unjoined = warnings.iter().position(|warning| matches!(warning, Warning::Panic(_)));
     match (ended, unjoined) {
-        (Ended::Returned(_), Some(at)) => {
+        (RunEnd::Returned(_), Some(at)) => {
             let (Warning::Panic(text) | Warning::Locks(text) | Warning::Stall(text)) =
                 warnings.remove(at);
             let text = text.trim_start_matches("popleft: ").trim_end().to_string();
-            (Ended::Failed(FailureKind::Panic(text)), warnings)
+            (RunEnd::Failed(FailureKind::Panic(text)), warnings)
         }
         (ended, _) => (ended, warnings),
     }
@@ -78,7 +78,7 @@ fn run_collecting<F: Future>(
     listen: Listen<'_>,
     at: Place,
     future: F,
-) -> Ended<F::Output> {
+) -> RunEnd<F::Output> {
     let event_loop = make_loop(simulated, String::from("main"), POLLS_BETWEEN_LOOKS);
     quiet::install();
     let _running = Running::begin(simulated.clone());
@@ -90,27 +90,27 @@ fn run_collecting<F: Future>(
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     // What went wrong first counts, and not what panics while the rest is dropped because of it.
     match (simulated.take_halt(), found) {
-        (Some(Halt::GivenUp), _) => return Ended::GivenUp,
+        (Some(Halt::GivenUp), _) => return RunEnd::GivenUp,
         (Some(Halt::ScheduleMismatch(why)), _) => {
-            return Ended::Failed(FailureKind::ScheduleMismatch(why));
+            return RunEnd::Failed(FailureKind::ScheduleMismatch(why));
         }
-        (Some(Halt::NotTheSame(what)), _) => return Ended::NotTheSame(what),
-        (Some(Halt::TooLong), _) => return Ended::Failed(FailureKind::TurnLimit),
-        (Some(Halt::EndOfTime), _) => return Ended::Failed(FailureKind::EndOfTime),
-        (None, Some(deadlock)) => return Ended::Failed(FailureKind::Deadlock(deadlock)),
+        (Some(Halt::NotTheSame(what)), _) => return RunEnd::NotTheSame(what),
+        (Some(Halt::TooLong), _) => return RunEnd::Failed(FailureKind::TurnLimit),
+        (Some(Halt::EndOfTime), _) => return RunEnd::Failed(FailureKind::EndOfTime),
+        (None, Some(deadlock)) => return RunEnd::Failed(FailureKind::Deadlock(deadlock)),
         (None, None) => {}
     }
     match (ended, dropped) {
         (Ok(Ok(output)), Ok(())) => match simulated.unused_choices() {
-            None => Ended::Returned(output),
-            Some((used, all)) => Ended::Failed(FailureKind::ScheduleMismatch(format!(
+            None => RunEnd::Returned(output),
+            Some((used, all)) => RunEnd::Failed(FailureKind::ScheduleMismatch(format!(
                 "the schedule does not fit the program: it holds {all} choices, but more than one \
                  task was ready only {used} times"
             ))),
         },
-        (Err(payload), _) | (Ok(Ok(_)), Err(payload)) => Ended::Panicked(payload),
-        (Ok(Err(RunError::Stopped)), _) => Ended::Failed(FailureKind::Stopped),
-        (Ok(Err(RunError::Cancelled)), _) => Ended::Failed(FailureKind::Cancelled),
+        (Err(payload), _) | (Ok(Ok(_)), Err(payload)) => RunEnd::Panicked(payload),
+        (Ok(Err(RunError::Stopped)), _) => RunEnd::Failed(FailureKind::Stopped),
+        (Ok(Err(RunError::Cancelled)), _) => RunEnd::Failed(FailureKind::Cancelled),
         (Ok(Err(RunError::Stalled)), _) => unreachable!("a loop that stalls says which tasks wait"),
     }
 }

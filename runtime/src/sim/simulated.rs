@@ -68,7 +68,7 @@ pub(super) struct Simulated {
     halt: RefCell<Option<Halt>>,
     /// Where the loop is told to stop.
     inbox: OnceCell<Arc<Inbox>>,
-    agenda: RefCell<BinaryHeap<Reverse<Entry>>>,
+    agenda: RefCell<BinaryHeap<Reverse<Scheduled>>>,
     next_sequence: Cell<u64>,
     job_time: Duration,
     next_job_time: Cell<Option<Duration>>,
@@ -78,34 +78,34 @@ pub(super) struct Simulated {
 
 /// Something that was set going and happens later. What is due at the same time happens in the
 /// order in which it was set going.
-struct Entry {
+struct Scheduled {
     due: Instant,
     sequence: u64,
-    what: What,
+    action: Action,
 }
 
-enum What {
+enum Action {
     /// A job is done.
     Job(Arc<dyn Job>),
     /// A signal comes.
     Signal(i32),
 }
 
-impl PartialEq for Entry {
+impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Entry {}
+impl Eq for Scheduled {}
 
-impl PartialOrd for Entry {
+impl PartialOrd for Scheduled {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
+impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.due, self.sequence).cmp(&(other.due, other.sequence))
     }
@@ -202,15 +202,15 @@ impl Simulated {
     }
 
     /// Has something happen after this time.
-    fn happens_after(&self, time: Duration, what: What) {
+    fn happens_after(&self, time: Duration, action: Action) {
         let sequence = self.next_sequence.replace(self.next_sequence.get() + 1);
         let due = world::deadline(self.now.get(), time);
-        self.agenda.borrow_mut().push(Reverse(Entry { due, sequence, what }));
+        self.agenda.borrow_mut().push(Reverse(Scheduled { due, sequence, action }));
     }
 
     /// Has a signal come after this time.
     pub(super) fn raise_after(&self, time: Duration, signal: i32) {
-        self.happens_after(time, What::Signal(signal));
+        self.happens_after(time, Action::Signal(signal));
     }
 
     // ===== choosing =============================================================================
@@ -267,22 +267,22 @@ impl Simulated {
         agenda.into_iter().chain(self.network.next_event()).min()
     }
 
-    fn pop_due(&self) -> Option<What> {
+    fn pop_due(&self) -> Option<Action> {
         let mut agenda = self.agenda.borrow_mut();
         let is_due = agenda.peek().is_some_and(|Reverse(entry)| entry.due <= self.now.get());
-        is_due.then(|| agenda.pop().map(|Reverse(entry)| entry.what)).flatten()
+        is_due.then(|| agenda.pop().map(|Reverse(entry)| entry.action)).flatten()
     }
 
-    fn happen(&self, what: What) {
-        match what {
-            What::Job(job) => {
+    fn happen(&self, action: Action) {
+        match action {
+            Action::Job(job) => {
                 // On another thread it would find no loop; nor does it here.
                 let _elsewhere = current::leave();
                 let _clock = world::stop_clock(self.now.get());
                 turn::set_cause(Cause::Job);
                 job.run();
             }
-            What::Signal(signal) => self.raise(signal),
+            Action::Signal(signal) => self.raise(signal),
         }
     }
 
@@ -350,8 +350,8 @@ impl Simulation for Simulated {
             }
             self.now.set(next.max(self.now.get()));
         }
-        while let Some(what) = self.pop_due() {
-            self.happen(what);
+        while let Some(action) = self.pop_due() {
+            self.happen(action);
         }
         self.network.advance(self.now.get(), reports);
     }
@@ -379,7 +379,7 @@ pub(super) struct SimulatedJobs(pub(super) Rc<Simulated>);
 impl Jobs for SimulatedJobs {
     fn submit(&self, job: Arc<dyn Job>) {
         let time = self.0.next_job_time.take().unwrap_or(self.0.job_time);
-        self.0.happens_after(time, What::Job(job));
+        self.0.happens_after(time, Action::Job(job));
     }
 
     /// The jobs that are left have been given up; they hold nothing any more.

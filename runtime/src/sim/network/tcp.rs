@@ -56,7 +56,7 @@ pub(super) struct Tcp {
     ports: BTreeSet<(IpAddr, u16)>,
     next_port: BTreeMap<IpAddr, u16>,
     /// What will happen, in the order in which it does.
-    coming: BTreeMap<(Instant, u64), Coming>,
+    upcoming: BTreeMap<(Instant, u64), WireEvent>,
     next_number: u64,
     /// Until when a link is busy with what was sent before, for the links that have been used.
     busy_until: BTreeMap<Route, Instant>,
@@ -120,7 +120,7 @@ enum Stage {
 }
 
 /// What will happen at some time.
-enum Coming {
+enum WireEvent {
     Arrival(Packet),
     /// The first packet of a connection that is not made yet is sent again.
     Again {
@@ -135,10 +135,10 @@ struct Packet {
     route: Route,
     from: SocketId,
     to: SocketId,
-    what: What,
+    kind: PacketKind,
 }
 
-enum What {
+enum PacketKind {
     /// The three packets that make a connection.
     Syn,
     SynAck,
@@ -171,7 +171,7 @@ impl Tcp {
             ends: BTreeMap::new(),
             ports: BTreeSet::new(),
             next_port: BTreeMap::new(),
-            coming: BTreeMap::new(),
+            upcoming: BTreeMap::new(),
             next_number: NOBODY + 1,
             busy_until: BTreeMap::new(),
             cut: BTreeMap::new(),

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 
 use rustix::io::Errno;
 
-use super::{FIRST_PORT, Listening, NOBODY, PACKET, SocketId, Stage, Tcp, What};
+use super::{FIRST_PORT, Listening, NOBODY, PACKET, PacketKind, SocketId, Stage, Tcp};
 use crate::base::network::Listen;
 
 impl Tcp {
@@ -65,7 +65,7 @@ impl Tcp {
             self.listening.remove(&place);
         }
         for waiting in listening.queue {
-            self.hang_up(waiting, What::Rst);
+            self.hang_up(waiting, PacketKind::Rst);
         }
     }
 
@@ -97,7 +97,7 @@ impl Tcp {
             let end = self.end(id);
             end.received.drain(..length);
             if end.stage == Stage::Connected {
-                self.send_from(id, What::Read(length));
+                self.send_from(id, PacketKind::Read(length));
             }
         }
         Ok(length)
@@ -150,7 +150,7 @@ impl Tcp {
             None => length,
         };
         for chunk in bytes[..length].chunks(packet) {
-            self.send_from(id, What::Data(chunk.to_vec()));
+            self.send_from(id, PacketKind::Data(chunk.to_vec()));
         }
         Ok(length)
     }
@@ -168,7 +168,7 @@ impl Tcp {
         end.writes_no_more |= ends_writing;
         end.reads_no_more |= how != Shutdown::Write;
         if ends_writing {
-            self.send_from(id, What::Fin);
+            self.send_from(id, PacketKind::Fin);
         }
         if how != Shutdown::Write {
             self.arrived_at(id);
@@ -197,16 +197,16 @@ impl Tcp {
     pub(in crate::sim::network) fn close(&mut self, id: SocketId) {
         let end = self.end(id);
         let final_packet = if end.received.is_empty() && end.stage != Stage::Connecting {
-            What::Fin
+            PacketKind::Fin
         } else {
-            What::Rst
+            PacketKind::Rst
         };
         self.hang_up(id, final_packet);
     }
 
-    pub(super) fn hang_up(&mut self, id: SocketId, final_packet: What) {
+    pub(super) fn hang_up(&mut self, id: SocketId, final_packet: PacketKind) {
         let end = self.end(id);
-        let already_sent = end.writes_no_more && matches!(final_packet, What::Fin);
+        let already_sent = end.writes_no_more && matches!(final_packet, PacketKind::Fin);
         if end.stage != Stage::Over && end.other != NOBODY && !already_sent {
             self.send_from(id, final_packet);
         }

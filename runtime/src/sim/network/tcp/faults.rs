@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::settings::Route;
 use super::super::settings::{Link, Network};
-use super::{Change, Coming, End, NOBODY, SocketId, Stage, Tcp, What};
+use super::{Change, End, NOBODY, PacketKind, SocketId, Stage, Tcp, WireEvent};
 use crate::base::world::deadline;
 
 impl Tcp {
@@ -24,19 +24,19 @@ impl Tcp {
         let reset_at = link.reset_after.map(|after| deadline(start, after));
         match cut_at {
             Some(at) if at <= self.now => self.cut(route),
-            Some(at) => drop(self.schedule(at, Coming::Change(route, Change::Cut))),
+            Some(at) => drop(self.schedule(at, WireEvent::Change(route, Change::Cut))),
             None => {}
         }
         // What was due before there were connections has hit none.
         if let Some(at) = reset_at.filter(|at| *at > self.now) {
-            self.schedule(at, Coming::Change(route, Change::Reset));
+            self.schedule(at, WireEvent::Change(route, Change::Reset));
         }
     }
 
     /// Gives a link other settings. What is on its way stays on its way.
     pub(in crate::sim::network) fn set_link(&mut self, route: Route, link: Link) {
-        let is_old = |what: &Coming| matches!(what, Coming::Change(of, _) if *of == route);
-        self.coming.retain(|_, what| !is_old(what));
+        let is_old = |event: &WireEvent| matches!(event, WireEvent::Change(of, _) if *of == route);
+        self.upcoming.retain(|_, event| !is_old(event));
         self.busy_until.insert(route, self.now);
         self.schedule_faults(route, &link, self.now);
         self.settings.links.insert(route, link);
@@ -69,18 +69,17 @@ impl Tcp {
         if self.cut.contains_key(&route) {
             return;
         }
-        let is_hit =
-            |what: &Coming| matches!(what, Coming::Arrival(packet) if packet.route == route);
+        let is_hit = |event: &WireEvent| matches!(event, WireEvent::Arrival(packet) if packet.route == route);
         let hit: Vec<_> =
-            self.coming.iter().filter(|(_, what)| is_hit(what)).map(|(key, _)| *key).collect();
+            self.upcoming.iter().filter(|(_, event)| is_hit(event)).map(|(key, _)| *key).collect();
         // In the order in which they were sent: that is the order of the numbers.
         let mut lost = BTreeMap::new();
         for key in hit {
-            if let Some(Coming::Arrival(packet)) = self.coming.remove(&key) {
+            if let Some(WireEvent::Arrival(packet)) = self.upcoming.remove(&key) {
                 lost.insert(key.1, packet);
             }
         }
-        let again = lost.into_values().filter(|packet| !matches!(packet.what, What::Syn));
+        let again = lost.into_values().filter(|packet| !matches!(packet.kind, PacketKind::Syn));
         self.cut.insert(route, again.collect());
         self.busy_until.insert(route, self.now);
         for end in self.ends.values_mut() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::super::settings::Route;
-use super::{ATTEMPTS, Change, Coming, NOBODY, Packet, SocketId, Stage, Tcp, What};
+use super::{ATTEMPTS, Change, NOBODY, Packet, PacketKind, SocketId, Stage, Tcp, WireEvent};
 use crate::base::poller::Report;
 use crate::base::world::deadline;
 use crate::sim::random::Random;
@@ -15,43 +15,43 @@ use crate::sim::random::Random;
 impl Tcp {
     pub(super) fn send_first_packet(&mut self, from: SocketId, attempt: u32) {
         let route = self.end(from).route();
-        self.put_on_its_way(Packet { route, from, to: NOBODY, what: What::Syn });
-        let again = Coming::Again { from, attempt: attempt + 1 };
+        self.put_on_its_way(Packet { route, from, to: NOBODY, kind: PacketKind::Syn });
+        let again = WireEvent::Again { from, attempt: attempt + 1 };
         let again = self.schedule(deadline(self.now, Duration::from_secs(1 << attempt)), again);
         self.end(from).again = Some(again);
     }
 
-    pub(super) fn send_from(&mut self, id: SocketId, what: What) {
+    pub(super) fn send_from(&mut self, id: SocketId, kind: PacketKind) {
         let end = &self.ends[&id];
-        self.put_on_its_way(Packet { route: end.route(), from: id, to: end.other, what });
+        self.put_on_its_way(Packet { route: end.route(), from: id, to: end.other, kind });
     }
 
     /// Answers a packet, also for an end that is gone, or that never was.
-    fn answer(&mut self, packet: &Packet, what: What) {
+    fn answer(&mut self, packet: &Packet, kind: PacketKind) {
         let route = (packet.route.1, packet.route.0);
         let (from, to) = (packet.to, packet.from);
-        self.put_on_its_way(Packet { route, from, to, what });
+        self.put_on_its_way(Packet { route, from, to, kind });
     }
 
     pub(super) fn put_on_its_way(&mut self, packet: Packet) {
         self.use_link(packet.route);
         if let Some(waiting) = self.cut.get_mut(&packet.route) {
             // A first packet is sent again by the side that connects.
-            if !matches!(packet.what, What::Syn) {
+            if !matches!(packet.kind, PacketKind::Syn) {
                 waiting.push(packet);
             }
             return;
         }
         let link = self.settings.link_of(packet.route);
-        let bytes = match &packet.what {
-            What::Data(bytes) => bytes.len(),
+        let bytes = match &packet.kind {
+            PacketKind::Data(bytes) => bytes.len(),
             _ => 0,
         };
         let busy_until = self.busy_until.entry(packet.route).or_insert(self.now);
         *busy_until = deadline(self.now.max(*busy_until), link.time_for(bytes));
-        let jitter = match packet.what {
+        let jitter = match packet.kind {
             // No program sees when it comes, so it takes none of the numbers that decide what is seen.
-            What::FinAck => Duration::ZERO,
+            PacketKind::FinAck => Duration::ZERO,
             _ => up_to(link.jitter, &mut self.random),
         };
         let on_its_way = link.latency.saturating_add(jitter);
@@ -60,12 +60,12 @@ impl Tcp {
             arrival = arrival.max(end.last_arrival);
             end.last_arrival = arrival;
         }
-        self.schedule(arrival, Coming::Arrival(packet));
+        self.schedule(arrival, WireEvent::Arrival(packet));
     }
 
-    pub(super) fn schedule(&mut self, at: Instant, what: Coming) -> (Instant, u64) {
+    pub(super) fn schedule(&mut self, at: Instant, event: WireEvent) -> (Instant, u64) {
         let key = (at, self.number());
-        self.coming.insert(key, what);
+        self.upcoming.insert(key, event);
         key
     }
 
@@ -74,22 +74,22 @@ impl Tcp {
         if !self.changed.is_empty() {
             return Some(self.now);
         }
-        self.coming.first_key_value().map(|((at, _), _)| *at)
+        self.upcoming.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Makes everything happen that is due by `now`, and reports the sockets that became ready.
     pub(in crate::sim::network) fn advance(&mut self, now: Instant, reports: &mut Vec<Report>) {
-        while let Some(first) = self.coming.first_entry() {
+        while let Some(first) = self.upcoming.first_entry() {
             let (at, _) = *first.key();
             if at > now {
                 break;
             }
             self.now = at;
             match first.remove() {
-                Coming::Arrival(packet) => self.arrive(packet),
-                Coming::Again { from, attempt } => self.try_again(from, attempt),
-                Coming::Change(route, Change::Reset) => drop(self.reset(route)),
-                Coming::Change(route, Change::Cut) => self.cut(route),
+                WireEvent::Arrival(packet) => self.arrive(packet),
+                WireEvent::Again { from, attempt } => self.try_again(from, attempt),
+                WireEvent::Change(route, Change::Reset) => drop(self.reset(route)),
+                WireEvent::Change(route, Change::Cut) => self.cut(route),
             }
         }
         self.now = now;
@@ -100,7 +100,7 @@ impl Tcp {
     pub(super) fn stop_retrying(&mut self, id: SocketId) {
         let again = self.end(id).again.take();
         if let Some(key) = again {
-            self.coming.remove(&key);
+            self.upcoming.remove(&key);
         }
     }
 
@@ -115,15 +115,15 @@ impl Tcp {
     }
 
     fn arrive(&mut self, packet: Packet) {
-        if let What::Syn = packet.what {
+        if let PacketKind::Syn = packet.kind {
             return self.begin_connection(&packet);
         }
-        if let What::Fin = packet.what {
-            self.answer(&packet, What::FinAck);
+        if let PacketKind::Fin = packet.kind {
+            self.answer(&packet, PacketKind::FinAck);
         }
         let Some(end) = self.ends.get_mut(&packet.to) else {
-            if let What::Data(_) | What::SynAck = packet.what {
-                self.answer(&packet, What::Rst);
+            if let PacketKind::Data(_) | PacketKind::SynAck = packet.kind {
+                self.answer(&packet, PacketKind::Rst);
             }
             return;
         };
@@ -131,29 +131,29 @@ impl Tcp {
             return;
         }
         let id = packet.to;
-        match packet.what {
-            What::Syn => {}
-            What::SynAck => {
+        match packet.kind {
+            PacketKind::Syn => {}
+            PacketKind::SynAck => {
                 end.stage = Stage::Connected;
                 self.stop_retrying(id);
-                self.send_from(id, What::Ack);
+                self.send_from(id, PacketKind::Ack);
             }
-            What::Ack => self.finish_connection(&packet),
-            What::Data(bytes) => self.take_in(id, packet.route, &bytes),
-            What::Read(length) => {
+            PacketKind::Ack => self.finish_connection(&packet),
+            PacketKind::Data(bytes) => self.take_in(id, packet.route, &bytes),
+            PacketKind::Read(length) => {
                 end.room += length;
                 // Room makes a socket writable that had none.
                 if end.room > length {
                     return;
                 }
             }
-            What::Fin => end.has_ended = true,
+            PacketKind::Fin => end.has_ended = true,
             // No task waits for that.
-            What::FinAck => {
+            PacketKind::FinAck => {
                 end.end_is_known = true;
                 return;
             }
-            What::Rst => {
+            PacketKind::Rst => {
                 let error = match (end.stage, end.has_ended) {
                     (Stage::Connecting, _) => Errno::CONNREFUSED,
                     (_, true) => Errno::PIPE,
@@ -174,7 +174,7 @@ impl Tcp {
         };
         let (local, peer) = (client.peer, client.local);
         let Some(listener) = self.who_listens(local) else {
-            return self.answer(packet, What::Rst);
+            return self.answer(packet, PacketKind::Rst);
         };
         let listening = self.listener(listener);
         if listening.queue.len() + listening.half_made > listening.asked.backlog {
@@ -184,7 +184,7 @@ impl Tcp {
         let id = self.number();
         self.ends.insert(id, self.new_end(local, peer, packet.from, Some(listener)));
         self.end(packet.from).other = id;
-        self.send_from(id, What::SynAck);
+        self.send_from(id, PacketKind::SynAck);
     }
 
     /// The listener at `address`; one of them, if several share it.
@@ -208,7 +208,7 @@ impl Tcp {
                 listening.queue.push_back(id);
                 self.arrived_at(listener);
             }
-            None => self.hang_up(id, What::Rst),
+            None => self.hang_up(id, PacketKind::Rst),
         }
     }
 

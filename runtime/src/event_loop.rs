@@ -105,8 +105,7 @@ impl EventLoop {
         self.stopped.set(false);
         self.stall.begin();
         self.clock.look();
-        let has_sources_or_timers =
-            self.reactor.has_sources() || self.timers.next_deadline().is_some();
+        let has_sources_or_timers = self.reactor.has_sources() || !self.timers.is_empty();
         if has_sources_or_timers || self.tasks.inbox.may_have_messages() {
             self.look_outside(Until::Now);
         }

@@ -96,6 +96,11 @@ impl Timers {
         Key { row, sequence }
     }
 
+    /// Whether no timer is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.borrow().is_empty()
+    }
+
     /// Whether the timer has neither fired nor been cancelled.
     pub(crate) fn is_set(&self, key: Key) -> bool {
         is_alive(&self.rows.borrow(), key.row, key.sequence)

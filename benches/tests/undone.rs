@@ -17,12 +17,12 @@ fn each_edit_applies_to_the_sources_exactly_once() {
 #[test]
 fn all_edits_that_do_not_apply_are_named_with_their_techniques() {
     let workspace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changed");
-    let file = workspace.join("runtime/src/turn.rs");
+    let file = workspace.join("runtime/src/base/turn.rs");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, "fn another() {}\n").unwrap();
     let error = undo::check(&workspace).unwrap_err();
     let said = format!("{error:#}");
-    assert!(said.starts_with("put-back: runtime/src/turn.rs: "), "{said}");
+    assert!(said.starts_with("put-back: runtime/src/base/turn.rs: "), "{said}");
     assert!(said.contains(" stands there 0 times; one-clock: "), "{said}");
 }
 

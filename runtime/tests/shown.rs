@@ -223,3 +223,47 @@ fn a_task_parked_in_a_foreign_trait_says_which_one() {
     });
     assert_eq!(*places.borrow(), ["via AsyncWrite"]);
 }
+
+#[test]
+fn operations_and_halves_show_what_they_are_of() {
+    popleft::run(async {
+        let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+        let near = Async::new(near).unwrap();
+        assert_shows(&near.read_with(|_| Ok(())), "Operation { .. }");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = futures_lite::future::zip(
+            async { TcpStream::connect(address).await.unwrap() },
+            async { listener.accept().await.unwrap() },
+        )
+        .await;
+        let (server, client_address) = accepted;
+        let (reader, writer) = client.into_split();
+        assert_eq!((reader.peer_addr().unwrap(), writer.peer_addr().unwrap()), (address, address));
+        assert_eq!(reader.local_addr().unwrap(), client_address);
+        let (other_reader, other_writer) = server.into_split();
+        let error = reader.reunite(other_writer).unwrap_err();
+        assert_says(&error, "the two halves are not of the same stream");
+        drop((other_reader, writer));
+    });
+}
+
+#[cfg(feature = "record")]
+#[test]
+fn a_recording_that_was_never_begun_says_so() {
+    let error = popleft::record::Memory::all().write_to(Vec::new()).unwrap_err();
+    assert_says(&error, "nothing has been recorded: there is no header");
+    let missing = popleft::record::read("/nonexistent/recording").err().unwrap();
+    assert!(missing.source().unwrap().is::<io::Error>());
+}
+
+#[test]
+#[should_panic(expected = "a remote handle was polled after it was ready")]
+fn a_remote_handle_is_ready_once() {
+    popleft::run(async {
+        let mut remote = Handle::current().unwrap().spawn(async { 1 });
+        assert_eq!((&mut remote).await.unwrap(), 1);
+        let _ = remote.await;
+    });
+}

@@ -298,7 +298,7 @@ fn a_loop_that_cannot_be_had_is_told_in_one_line() {
         "choose --only offload --items 1",
     ] {
         let folder = Path::new(program!("countdown")).parent().unwrap();
-        let script = format!("ulimit -n 5; exec {}/{args}", folder.display());
+        let script = format!("ulimit -n 4; exec {}/{args}", folder.display());
         let output = run("sh", &["-c", &script]);
         assert_eq!(output.status.code(), Some(1), "{args}: {output:?}");
         let said = text(&output.stderr);

